@@ -1,0 +1,345 @@
+//! The border between generated code and the runtime: layouts, status codes, the hash function, the builtins.
+//!
+//! Everything that both sides see is declared here, once. Generated code and the interpreter work on the same
+//! states with the same layouts, so a stage can change engine between two morsels. Offsets are pinned by tests.
+//!
+//! # Calling a stage
+//!
+//! A stage function is [`StageFn`]: it takes a worker and a morsel, runs the morsel to its end and returns a [`Status`]. It never
+//! blocks, never unwinds, and polls nothing: cancellation is looked at between morsels.
+
+/// Most rows that a morsel may hold.
+pub const MAX_MORSEL_ROWS: usize = 16_384;
+
+/// Rows in the buffer of an emitting stage before it is flushed into a batch.
+pub const OUT_ROWS: usize = 8_192;
+
+/// A compiled stage.
+pub type StageFn = unsafe extern "C" fn(worker: *mut WorkerHead, morsel: *const Morsel) -> i32;
+
+/// What a stage function or a builtin returns.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[repr(i32)]
+pub enum Status {
+    /// The morsel is done.
+    Ok = 0,
+    /// An error waits in the worker.
+    Error = 1,
+    /// The morsel is done, and no further row of this stage can reach the sink (a limit is full).
+    Done = 2,
+}
+
+/// What generated code may raise (through the builtin `raise`).
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+#[repr(i32)]
+pub enum ErrorCode {
+    /// A result beyond its type.
+    Overflow = 1,
+    /// Division by zero.
+    DivideByZero = 2,
+    /// A value that the target of a cast cannot hold.
+    Cast = 3,
+    /// `substr` with a negative count.
+    NegativeSubstringLength = 4,
+}
+
+impl ErrorCode {
+    /// Every code.
+    pub const ALL: &'static [ErrorCode] =
+        &[ErrorCode::Overflow, ErrorCode::DivideByZero, ErrorCode::Cast, ErrorCode::NegativeSubstringLength];
+
+    /// The code of this number.
+    pub fn from_i32(code: i32) -> Option<Self> {
+        Self::ALL.iter().copied().find(|c| *c as i32 == code)
+    }
+}
+
+/// A run of rows of one batch, or of one table.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Morsel {
+    /// Number of rows, at most [`MAX_MORSEL_ROWS`].
+    pub rows: u64,
+    /// One for each value of the source; unused by sources that read a table.
+    pub columns: *const ColumnView,
+    /// The first row, for sources that read a table; rows lie next to each other at the stride of their
+    /// [`crate::layout::RowLayout`].
+    pub entries: *mut u8,
+}
+
+/// One column of a morsel, in Arrow's layout.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct ColumnView {
+    /// `Fixed` and `View`: address of the first row's value (need not be aligned). `Bits`: the byte that holds bit 0, see `values_bit`.
+    pub values: *const u8,
+    /// Validity bitmap; 1 is valid. Never null: all ones where the column has no nulls.
+    pub validity: *const u8,
+    /// `View`: addresses of the data buffers.
+    pub buffers: *const *const u8,
+    /// `Bits`: bit number of the first row.
+    pub values_bit: u64,
+    /// Bit number of the first row's validity.
+    pub validity_bit: u64,
+}
+
+/// A string reference: 16 bytes, as in Umbra. Word 0 holds the length (low 32 bits) and the first four bytes (high 32 bits);
+/// word 1 the next eight bytes where the length is at most 12 (unused bytes are zero), else the address of the whole text.
+///
+/// Arrow's views differ only in word 1 of a long text: buffer index (low 32 bits) and offset (high 32 bits).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StrRef {
+    /// Length and prefix.
+    pub lo: u64,
+    /// Rest or address.
+    pub hi: u64,
+}
+
+/// Longest text that a [`StrRef`] holds within itself.
+pub const STR_INLINE: u32 = 12;
+
+/// What generated code sees of a worker. The runtime's worker begins with it.
+#[repr(C)]
+#[derive(Debug)]
+pub struct WorkerHead {
+    /// By number of the join.
+    pub joins: *const JoinSlot,
+    /// By number of the group table: this worker's own table.
+    pub groups: *const *mut GroupsHead,
+    /// By number of the limit; shared.
+    pub limits: *const *const LimitHead,
+    /// By number of the literal: the value in 16 bytes (integers sign-extended to 128 bits; floats as f64 bits; booleans 0/1; text as
+    /// [`StrRef`]; null as zero).
+    pub literals: *const [u64; 2],
+    /// By number of the value that an `in` or `like` defines in the running stage: what the builtins `in_set` and `str_like` take; null elsewhere.
+    pub matchers: *const *const u8,
+    /// Output buffers of an emitting stage.
+    pub out: *mut OutHead,
+    /// Room for [`MAX_MORSEL_ROWS`] row numbers.
+    pub selection: *mut u32,
+}
+
+/// What a worker sees of a join table.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct JoinSlot {
+    /// While building: this worker's rows.
+    pub rows: *mut RowsHead,
+    /// While probing: the finished table, shared.
+    pub table: *const JoinHead,
+}
+
+/// Rows next to each other, growing: the entries that one worker built.
+#[repr(C)]
+#[derive(Debug)]
+pub struct RowsHead {
+    /// Address of the first entry.
+    pub base: *mut u8,
+    /// Bytes in use. A multiple of the stride.
+    pub used: u64,
+    /// Bytes there are. Where `used == capacity`, call the builtin `join_grow` first (new rows are not zeroed).
+    pub capacity: u64,
+}
+
+/// A finished join table.
+///
+/// A slot of the directory is 0, or holds the address of the chain's first entry in its low 48 bits and in its high 16 bits a filter: the
+/// union of [`join_tag`] over the chain's entries. The slot of hash *h* is `h & mask`. Entries are chained through their first word
+/// (0 ends a chain). Rows with a null key that can match nothing are not in the directory.
+#[repr(C)]
+#[derive(Debug)]
+pub struct JoinHead {
+    /// `mask + 1` slots.
+    pub directory: *const u64,
+    /// Number of slots (a power of two) less one.
+    pub mask: u64,
+}
+
+/// One worker's group table: open addressing with linear probing over entries next to each other.
+///
+/// A slot is 0, or holds the byte offset of an entry from `entries` in its low 48 bits (never 0: the first stride is left free) and the
+/// high 16 bits of the entry's hash in its high 16 bits. The first slot of hash *h* is `h & mask`; look on at the next slot
+/// (wrapping) until an empty one. An entry begins with its hash.
+#[repr(C)]
+#[derive(Debug)]
+pub struct GroupsHead {
+    /// `mask + 1` slots.
+    pub slots: *mut u64,
+    /// Number of slots (a power of two) less one.
+    pub mask: u64,
+    /// Start of the entries; the first entry lies one stride after it. Moves when the table grows, which only `groups_insert` does.
+    pub entries: *mut u8,
+    /// Number of entries. A table without keys has its one entry from the start.
+    pub rows: u64,
+}
+
+/// A row counter.
+#[repr(C)]
+#[derive(Debug)]
+pub struct LimitHead {
+    /// Rows that have come, of all workers; changed atomically.
+    pub seen: u64,
+}
+
+/// Output buffers of an emitting stage.
+#[repr(C)]
+#[derive(Debug)]
+pub struct OutHead {
+    /// One for each output column.
+    pub columns: *const OutColumn,
+    /// Rows in the buffers. When it reaches [`OUT_ROWS`], call the builtin `emit_flush`, which sets it to 0.
+    pub rows: u64,
+}
+
+/// An output column: values in the default representation of their SQL type (decimals 16 bytes, text a [`StrRef`], booleans a byte).
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct OutColumn {
+    /// Room for [`OUT_ROWS`] values.
+    pub values: *mut u8,
+    /// Room for [`OUT_ROWS`] bytes, 1 is valid. Only written and read where the output column is nullable.
+    pub valid: *mut u8,
+}
+
+/// Multiplier of [`hash_word`].
+pub const HASH_K: u64 = 0x9E37_79B9_7F4A_7C15;
+/// Start value of a hash.
+pub const HASH_SEED: u64 = 0x2545_F491_4F6C_DD1D;
+/// Stands for the words of a null key.
+pub const HASH_NULL: u64 = 0xA076_1D64_78BD_642F;
+
+/// Mixes the two words of one key into a hash: `fold((h ^ w0), (w1 ^ HASH_K))`, where `fold` is the exclusive or of
+/// the low and high half of the 128-bit product.
+///
+/// A hash starts with [`HASH_SEED`] and takes the keys in order. Words of a key: booleans and integers up to 64 bits, sign-extended from their representation, and 0;
+/// floats: their bits zero-extended, and 0; `i128`: low and high half; text: the two words of its
+/// [`StrRef`] where it is at most [`STR_INLINE`] bytes long, else its first word and the builtin `str_hash` of it; null: [`HASH_NULL`] and 0.
+#[inline(always)]
+pub const fn hash_word(h: u64, w0: u64, w1: u64) -> u64 {
+    let product = (h ^ w0) as u128 * (w1 ^ HASH_K) as u128;
+    product as u64 ^ (product >> 64) as u64
+}
+
+/// The filter bit of a hash in a join directory's slot: one of 16, in the high 16 bits.
+#[inline(always)]
+pub const fn join_tag(hash: u64) -> u64 {
+    1 << (48 + (hash >> 60))
+}
+
+/// Bits of a directory slot or group slot that hold an address or offset.
+pub const SLOT_ADDRESS: u64 = (1 << 48) - 1;
+
+/// A register type in a builtin's signature.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum AbiType {
+    /// 32-bit integer.
+    I32,
+    /// 64-bit integer.
+    I64,
+    /// 64-bit float.
+    F64,
+    /// Address.
+    Ptr,
+}
+
+/// Calls a macro with the table of builtins: `name(args) -> result`, with documentation. The runtime implements each as
+/// `unsafe extern "C" fn`; the compiler declares each from here. Nothing else can be called by generated code.
+///
+/// 128-bit integers and [`StrRef`]s go in as two `I64` (low or first word first) and come out through a pointer to 16 bytes.
+#[macro_export]
+macro_rules! for_each_builtin {
+    ($m:ident) => {
+        $m! {
+            /// Adds a group to this worker's group table number `groups` and returns its entry: hash set, all else zero. The caller writes the keys.
+            groups_insert(worker: Ptr, groups: I32, hash: I64) -> Ptr;
+            /// Makes room for one more row in this worker's rows of join number `join`. Returns a status.
+            join_grow(worker: Ptr, join: I32) -> I32;
+            /// Turns the output buffers into a batch and empties them. Returns a status.
+            emit_flush(worker: Ptr) -> I32;
+            /// Leaves an error (an `ErrorCode`) in the worker, raised by value number `value` of the running stage.
+            raise(worker: Ptr, code: I32, value: I32) -> I32;
+            /// Copies a text longer than 12 bytes into this worker's arena and returns its new address (the new second word).
+            str_intern(worker: Ptr, lo: I64, hi: I64) -> I64;
+            /// Whether `len` bytes at two addresses are equal: 1 or 0.
+            bytes_equal(a: I64, b: I64, len: I64) -> I32;
+            /// Compares two texts by bytes: negative, 0, positive.
+            str_compare(a_lo: I64, a_hi: I64, b_lo: I64, b_hi: I64) -> I32;
+            /// Hash of the bytes of a text longer than 12 bytes.
+            str_hash(lo: I64, hi: I64) -> I64;
+            /// Whether a text matches a prepared LIKE pattern: 1 or 0.
+            str_like(matcher: Ptr, lo: I64, hi: I64) -> I32;
+            /// Whether a value (16 bytes as in the literal table) is in a prepared set: 1 or 0.
+            in_set(matcher: Ptr, lo: I64, hi: I64) -> I32;
+            /// `substr` by characters into `out` (a `StrRef`, 16 bytes); `count` is `i64::MAX` where it is not given. Long results refer to the operand's bytes.
+            str_substr(out: Ptr, lo: I64, hi: I64, start: I64, count: I64) -> I32;
+            /// Number of characters.
+            str_char_length(lo: I64, hi: I64) -> I32;
+            /// Product of two 128-bit integers into `out` (16 bytes); returns 1 where it overflows, else 0.
+            i128_mul(out: Ptr, a_lo: I64, a_hi: I64, b_lo: I64, b_hi: I64) -> I32;
+            /// Quotient of two 128-bit integers, truncated, into `out`; the divisor is neither 0 nor (with the smallest dividend) -1.
+            i128_div(out: Ptr, a_lo: I64, a_hi: I64, b_lo: I64, b_hi: I64) -> I32;
+            /// Remainder of two 128-bit integers into `out`; the divisor is neither 0 nor -1.
+            i128_rem(out: Ptr, a_lo: I64, a_hi: I64, b_lo: I64, b_hi: I64) -> I32;
+            /// A 128-bit integer as the nearest float, divided by 10 to the power of `scale` (as Arrow casts a decimal).
+            i128_to_f64(lo: I64, hi: I64, scale: I32) -> F64;
+            /// A float as a decimal of this precision and scale, into `out`; returns 1 where it does not fit, else 0.
+            f64_to_decimal(out: Ptr, value: F64, precision: I32, scale: I32) -> I32;
+            /// A 128-bit integer rescaled by 10 to the power of `shift` (negative: rounded half away from zero) and checked against
+            /// `precision`, into `out`; returns 1 where it does not fit, else 0.
+            decimal_rescale(out: Ptr, lo: I64, hi: I64, shift: I32, precision: I32) -> I32;
+            /// C's fmod.
+            f64_rem(a: F64, b: F64) -> F64;
+        }
+    };
+}
+
+/// Makes the enum of builtins with their signatures.
+macro_rules! declare_builtins {
+    ($($(#[$doc:meta])* $name:ident($($arg:ident: $ty:ident),*) -> $ret:ident;)*) => {
+        /// A Rust function that generated code may call. The table is closed: [`crate::for_each_builtin`].
+        #[allow(non_camel_case_types, reason = "variants carry the names of the functions")]
+        #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+        pub enum Builtin { $($(#[$doc])* $name,)* }
+
+        impl Builtin {
+            /// Every builtin, in order.
+            pub const ALL: &'static [Builtin] = &[$(Builtin::$name,)*];
+
+            /// Its name.
+            pub const fn name(self) -> &'static str {
+                match self { $(Builtin::$name => stringify!($name),)* }
+            }
+
+            /// Types of its parameters.
+            pub const fn params(self) -> &'static [AbiType] {
+                match self { $(Builtin::$name => &[$(AbiType::$ty,)*],)* }
+            }
+
+            /// Type of its result.
+            pub const fn result(self) -> AbiType {
+                match self { $(Builtin::$name => AbiType::$ret,)* }
+            }
+        }
+    };
+}
+for_each_builtin!(declare_builtins);
+
+/// Addresses of the builtins, by [`Builtin`]. The runtime makes it, the compiler links against it.
+#[derive(Clone, Debug)]
+pub struct BuiltinTable {
+    /// One address for each of [`Builtin::ALL`].
+    pub addresses: Vec<*const u8>,
+}
+
+impl BuiltinTable {
+    /// The address of a builtin.
+    pub fn address(&self, builtin: Builtin) -> *const u8 {
+        self.addresses[builtin as usize]
+    }
+}
+
+// SAFETY: the addresses are those of functions, which live as long as the process and may be called from any thread.
+unsafe impl Send for BuiltinTable {}
+// SAFETY: as above.
+unsafe impl Sync for BuiltinTable {}

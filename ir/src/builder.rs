@@ -1,0 +1,201 @@
+//! Builds programs: what a front end uses.
+//!
+//! A builder numbers things and keeps their order; it checks nothing. Run [`crate::verifier::verify`] on what it yields.
+
+use std::sync::Arc;
+
+use cranelift_entity::PrimaryMap;
+
+use crate::entities::{Groups, Input, Join, Limit, Lit, Opaque, Stage, Value};
+use crate::op::{BinaryOp, Op, Region, UnaryOp};
+use crate::program::{
+    Datum, GroupsDecl, InputDecl, JoinDecl, LimitDecl, Literal, OpaqueDecl, Probe, Program, Sink, Source, StageDecl, Stmt, StmtKind,
+};
+use crate::types::Type;
+
+/// Builds a [`Program`].
+#[derive(Debug, Default)]
+pub struct ProgramBuilder {
+    program: Program,
+}
+
+impl ProgramBuilder {
+    /// An empty program.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Declares an input.
+    pub fn input(&mut self, name: impl Into<String>, columns: Vec<Type>) -> Input {
+        self.program.inputs.push(InputDecl { name: name.into(), columns })
+    }
+
+    /// A literal; equal ones are declared once.
+    pub fn literal(&mut self, ty: Type, value: Datum) -> Lit {
+        let literal = Literal { ty, value };
+        match self.program.literals.iter().find(|(_, known)| **known == literal) {
+            Some((lit, _)) => lit,
+            None => self.program.literals.push(literal),
+        }
+    }
+
+    /// Declares an opaque expression.
+    pub fn opaque(&mut self, decl: OpaqueDecl) -> Opaque {
+        self.program.opaques.push(decl)
+    }
+
+    /// Declares a join table.
+    pub fn join(&mut self, decl: JoinDecl) -> Join {
+        self.program.joins.push(decl)
+    }
+
+    /// Declares a group table.
+    pub fn groups(&mut self, decl: GroupsDecl) -> Groups {
+        self.program.groups.push(decl)
+    }
+
+    /// Declares a row counter.
+    pub fn limit(&mut self, decl: LimitDecl) -> Limit {
+        self.program.limits.push(decl)
+    }
+
+    /// Adds a finished stage. Stages are added in running order.
+    pub fn stage(&mut self, stage: StageDecl) -> Stage {
+        self.program.stages.push(stage)
+    }
+
+    /// What has been declared so far.
+    pub fn program(&self) -> &Program {
+        &self.program
+    }
+
+    /// What has been declared so far, to change: a join's payload becomes known only when its probe side is lowered.
+    pub fn program_mut(&mut self) -> &mut Program {
+        &mut self.program
+    }
+
+    /// Declares the types of the emitted columns and yields the program.
+    pub fn finish(mut self, output: Vec<Type>) -> Program {
+        self.program.output = output;
+        self.program
+    }
+}
+
+/// Builds a [`StageDecl`].
+#[derive(Debug, Clone)]
+pub struct StageBuilder {
+    name: String,
+    source: Source,
+    params: Vec<Value>,
+    body: Vec<Stmt>,
+    values: PrimaryMap<Value, Type>,
+    /// Regions that are open, outermost first; operations go into the last.
+    regions: Vec<Vec<(Value, Op)>>,
+    note: Option<Arc<str>>,
+}
+
+impl StageBuilder {
+    /// A stage over a source with columns of these types.
+    pub fn new(name: impl Into<String>, source: Source, params: &[Type]) -> Self {
+        let mut values = PrimaryMap::new();
+        let params = params.iter().map(|ty| values.push(*ty)).collect();
+        StageBuilder { name: name.into(), source, params, body: vec![], values, regions: vec![], note: None }
+    }
+
+    /// The values of the source's columns.
+    pub fn params(&self) -> &[Value] {
+        &self.params
+    }
+
+    /// The type of a value.
+    pub fn ty(&self, value: Value) -> Type {
+        self.values[value]
+    }
+
+    /// Sets the note that the next statements and the sink carry.
+    pub fn note(&mut self, note: impl Into<Arc<str>>) {
+        self.note = Some(note.into());
+    }
+
+    /// Changes the stage's name.
+    pub fn rename(&mut self, name: impl Into<String>) {
+        self.name = name.into();
+    }
+
+    /// The stage's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// A value that a probe defines.
+    pub fn value(&mut self, ty: Type) -> Value {
+        self.values.push(ty)
+    }
+
+    /// Appends an operation, in the innermost open region if there is one.
+    pub fn op(&mut self, op: Op, ty: Type) -> Value {
+        let value = self.values.push(ty);
+        match self.regions.last_mut() {
+            Some(region) => region.push((value, op)),
+            None => self.push(StmtKind::Let(value, op)),
+        }
+        value
+    }
+
+    /// Appends an operation of one operand.
+    pub fn unary(&mut self, op: UnaryOp, arg: Value, ty: Type) -> Value {
+        self.op(Op::Unary(op, arg), ty)
+    }
+
+    /// Appends an operation of two operands.
+    pub fn binary(&mut self, op: BinaryOp, a: Value, b: Value, ty: Type) -> Value {
+        self.op(Op::Binary(op, a, b), ty)
+    }
+
+    /// Opens a region; operations go into it until [`Self::end_region`].
+    pub fn begin_region(&mut self) {
+        self.regions.push(vec![]);
+    }
+
+    /// Closes the innermost region.
+    ///
+    /// # Panics
+    /// Where none is open.
+    pub fn end_region(&mut self, result: Value) -> Region {
+        let body = self.regions.pop().expect("a region is open");
+        Region { body, result }
+    }
+
+    /// Appends a filter.
+    pub fn filter(&mut self, condition: Value) {
+        self.push(StmtKind::Filter(condition));
+    }
+
+    /// Appends a probe.
+    pub fn probe(&mut self, probe: Probe) {
+        self.push(StmtKind::Probe(probe));
+    }
+
+    /// Appends a limit.
+    pub fn limit(&mut self, limit: Limit) {
+        self.push(StmtKind::Limit(limit));
+    }
+
+    /// Ends the stage.
+    pub fn sink(self, sink: Sink) -> StageDecl {
+        debug_assert!(self.regions.is_empty(), "a region is still open");
+        StageDecl {
+            name: self.name,
+            source: self.source,
+            params: self.params,
+            body: self.body,
+            sink,
+            sink_note: self.note,
+            values: self.values,
+        }
+    }
+
+    fn push(&mut self, kind: StmtKind) {
+        self.body.push(Stmt { kind, note: self.note.clone() });
+    }
+}

@@ -1,0 +1,46 @@
+//! References to the parts of a program. Each is a `u32`; its `Display` is its name in the text form.
+
+use cranelift_entity::entity_impl;
+
+/// Declares one entity reference.
+macro_rules! entity {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
+        $(#[$doc])*
+        #[derive(Copy, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(u32);
+        entity_impl!($name, $prefix);
+    };
+}
+
+entity!(
+    /// An SSA value of a stage: one scalar per row (`v3`). Values are numbered per stage.
+    Value, "v"
+);
+entity!(
+    /// A stage of a program (`s1`).
+    Stage, "s"
+);
+entity!(
+    /// An input of a program (`input0`): a child of the node that the program replaces.
+    Input, "input"
+);
+entity!(
+    /// A literal of a program (`lit0`). Literals are operands, so that two programs that differ only in them have one shape.
+    Lit, "lit"
+);
+entity!(
+    /// An expression that the IR has no operation for (`opaque0`); the host evaluates it.
+    Opaque, "opaque"
+);
+entity!(
+    /// A join table (`join0`): the state that a join's build side leaves behind.
+    Join, "join"
+);
+entity!(
+    /// A group table (`groups0`): the state that an aggregation leaves behind.
+    Groups, "groups"
+);
+entity!(
+    /// A row counter shared by all workers of a stage (`limit0`).
+    Limit, "limit"
+);

@@ -1,0 +1,28 @@
+//! The intermediate representation of Stagefuse: what a compiled query *is*.
+//!
+//! A [`Program`] is a graph of stages; a stage has a source, row operations over typed SSA values, and a sink; stages hand states
+//! (join tables, group tables) to one another. The [`abi`] module is what generated code and the runtime agree on.
+//!
+//! This crate knows neither DataFusion nor SQL: any front end can build programs with the [`builder`], and has them checked by the
+//! [`verifier`]. A program has a text form: [`printer`] and [`parser`] are a pair, `print -> parse -> print` is the identity.
+
+pub mod abi;
+pub mod builder;
+pub mod entities;
+pub mod layout;
+pub mod op;
+pub mod parser;
+pub mod passes;
+pub mod printer;
+pub mod program;
+pub mod types;
+pub mod verifier;
+
+pub use cranelift_entity::{EntityRef, PrimaryMap};
+pub use entities::{Groups, Input, Join, Limit, Lit, Opaque, Stage, Value};
+pub use op::{BinaryOp, Nulls, Op, Region, UnaryOp};
+pub use program::{
+    AccDecl, AccOp, Datum, GroupsDecl, InputDecl, JoinDecl, JoinRows, LimitDecl, Literal, OpaqueDecl, Probe, ProbeKind, Program, Sink,
+    Source, StageDecl, Stmt, StmtKind,
+};
+pub use types::{Repr, SqlType, Storage, Type};

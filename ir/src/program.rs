@@ -1,0 +1,342 @@
+//! Programs: stages, and the states that they hand to one another.
+
+use std::sync::Arc;
+
+use cranelift_entity::PrimaryMap;
+
+use crate::entities::{Groups, Input, Join, Limit, Lit, Opaque, Stage, Value};
+use crate::op::{Op, Region};
+use crate::types::Type;
+
+/// A directed acyclic graph of stages with the states they share: what one compiled subtree of a plan becomes.
+///
+/// Stages stand in an order in which they can run: a stage that reads a state comes after every stage that writes it.
+/// The stages that emit come last; together they yield the program's output.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Program {
+    /// What the program reads.
+    pub inputs: PrimaryMap<Input, InputDecl>,
+    /// Literals.
+    pub literals: PrimaryMap<Lit, Literal>,
+    /// Expressions that the host evaluates.
+    pub opaques: PrimaryMap<Opaque, OpaqueDecl>,
+    /// Join tables.
+    pub joins: PrimaryMap<Join, JoinDecl>,
+    /// Group tables.
+    pub groups: PrimaryMap<Groups, GroupsDecl>,
+    /// Row counters.
+    pub limits: PrimaryMap<Limit, LimitDecl>,
+    /// Types of the emitted columns.
+    pub output: Vec<Type>,
+    /// The stages, in running order.
+    pub stages: PrimaryMap<Stage, StageDecl>,
+}
+
+/// An input: a stream of batches in partitions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InputDecl {
+    /// Shown in dumps.
+    pub name: String,
+    /// The columns that some stage uses, in the order of the batches that the host hands over.
+    pub columns: Vec<Type>,
+}
+
+/// A literal with its type.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Literal {
+    /// Its type; `nullable` exactly for [`Datum::Null`].
+    pub ty: Type,
+    /// Its value.
+    pub value: Datum,
+}
+
+/// The value of a literal.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Datum {
+    /// Null, of the literal's type.
+    Null,
+    /// A boolean.
+    Bool(bool),
+    /// An integer, the unscaled value of a decimal, or the days of a date.
+    Int(i128),
+    /// A float, as the bits of an `f64` (an `f32` is held widened).
+    Float(u64),
+    /// Text.
+    Str(String),
+}
+
+/// An expression that the host evaluates, once per vector.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OpaqueDecl {
+    /// Shown in dumps and in the fallback reason.
+    pub name: String,
+    /// Types of the operands.
+    pub args: Vec<Type>,
+    /// Type of the result.
+    pub result: Type,
+}
+
+/// A join table's rows: keys, then payload. See [`crate::layout::RowLayout::join`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct JoinDecl {
+    /// Types of the keys, as build and probe hold them. At least one, but for cross joins: none, where every row matches.
+    pub keys: Vec<Type>,
+    /// Types of the other columns that are read after the join.
+    pub payload: Vec<Type>,
+    /// Whether a null key matches a null key.
+    pub null_equal: bool,
+    /// Whether rows remember that they were matched (for joins that keep or test the build side).
+    pub tracked: bool,
+}
+
+/// A group table: one row per distinct combination of keys. See [`crate::layout::RowLayout::groups`].
+///
+/// Every worker fills a table of its own; when the stage is complete they are merged into partitions by hash, which the stages after it
+/// read. Without keys there is exactly one group, even of an empty input.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GroupsDecl {
+    /// Types of the keys. Null keys form a group.
+    pub keys: Vec<Type>,
+    /// Accumulators.
+    pub accs: Vec<AccDecl>,
+}
+
+/// One accumulator of a group table.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct AccDecl {
+    /// What it computes.
+    pub op: AccOp,
+    /// Type of the value that is held and read. `nullable`: null until a value that is not null has come.
+    pub ty: Type,
+}
+
+/// What an accumulator computes.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+pub enum AccOp {
+    /// Rows; takes no argument. int64.
+    CountRows,
+    /// Arguments that are not null. int64.
+    Count,
+    /// Sum of the arguments that are not null; integers and decimals wrap, as DataFusion's do. int64, uint64, float64 or decimal in i128
+    /// (whose argument may be held in i64).
+    Sum,
+    /// Smallest argument, in the order of [`crate::op::BinaryOp::Lt`].
+    Min,
+    /// Greatest argument.
+    Max,
+}
+
+impl AccOp {
+    /// Every accumulator.
+    pub const ALL: &'static [AccOp] = &[AccOp::CountRows, AccOp::Count, AccOp::Sum, AccOp::Min, AccOp::Max];
+
+    /// Name in the text form.
+    pub const fn name(self) -> &'static str {
+        match self {
+            AccOp::CountRows => "count_rows",
+            AccOp::Count => "count",
+            AccOp::Sum => "sum",
+            AccOp::Min => "min",
+            AccOp::Max => "max",
+        }
+    }
+
+    /// Whether it takes an argument.
+    pub const fn takes_argument(self) -> bool {
+        !matches!(self, AccOp::CountRows)
+    }
+}
+
+/// A row counter: skips the first rows that come, then lets some through. Which rows come first is not defined.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct LimitDecl {
+    /// Rows to skip.
+    pub skip: u64,
+    /// Rows to let through after those; `u64::MAX` for all.
+    pub fetch: u64,
+}
+
+/// A stage: a source, row operations, a sink. It becomes one native function.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StageDecl {
+    /// Shown in dumps and metrics, such as `scan lineitem`.
+    pub name: String,
+    /// Where rows come from.
+    pub source: Source,
+    /// The values that the source defines, one for each of its columns.
+    pub params: Vec<Value>,
+    /// Row operations in order.
+    pub body: Vec<Stmt>,
+    /// Where rows go to.
+    pub sink: Sink,
+    /// What operator of the plan the sink comes from; only for dumps.
+    pub sink_note: Option<Arc<str>>,
+    /// Types of all values of the stage.
+    pub values: PrimaryMap<Value, Type>,
+}
+
+/// Where a stage's rows come from.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// Batches of an input; one value for each of its columns.
+    Input {
+        /// The input.
+        input: Input,
+        /// Whether rows of input partition *p* must leave in output partition *p* (no exchange lies between). Only matters in a stage that emits.
+        partitioned: bool,
+    },
+    /// The groups of a group table; values are its keys, then its accumulators.
+    Groups(Groups),
+    /// Rows of a join table, after every probe of it; values are its keys, then its payload, then (for [`JoinRows::All`]) whether the row was matched.
+    Join(Join, JoinRows),
+}
+
+/// Which rows of a tracked join table a stage reads.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum JoinRows {
+    /// Those that some probe matched.
+    Matched,
+    /// Those that none matched.
+    Unmatched,
+    /// All, with a boolean that tells.
+    All,
+}
+
+/// A row operation and where it came from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stmt {
+    /// What is done.
+    pub kind: StmtKind,
+    /// The plan's operator or expression; only for dumps.
+    pub note: Option<Arc<str>>,
+}
+
+/// Row operations.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StmtKind {
+    /// Defines a value.
+    Let(Value, Op),
+    /// Keeps the rows for which the boolean is true (not false, not null).
+    Filter(Value),
+    /// Looks rows up in a join table.
+    Probe(Probe),
+    /// Counts rows and ends the stage when enough have come.
+    Limit(Limit),
+}
+
+/// A look-up in a join table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Probe {
+    /// The table.
+    pub join: Join,
+    /// What becomes of the row.
+    pub kind: ProbeKind,
+    /// Key values, in the representation of the table's keys (nullability may differ).
+    pub keys: Vec<Value>,
+    /// Values that the probe defines: the table's keys, then its payload, as far as used (`None` where not); for
+    /// [`ProbeKind::Mark`] one more, the boolean. They are visible in `residual`, and after the probe
+    /// for [`ProbeKind::Inner`] and [`ProbeKind::Outer`] (there nullable); for the other kinds only in `residual`.
+    pub columns: Vec<Option<Value>>,
+    /// The boolean that [`ProbeKind::Mark`] defines.
+    pub mark: Option<Value>,
+    /// A condition on a pair of rows: only pairs for which it is true match.
+    pub residual: Option<Region>,
+    /// Whether matched rows of the table are marked (the table is tracked).
+    pub marks_build: bool,
+}
+
+/// What a probe does with a row.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum ProbeKind {
+    /// One row for each match.
+    Inner,
+    /// One row for each match; where there is none, one row with nulls for the table's columns.
+    Outer,
+    /// The row itself, once, where there is a match.
+    Semi,
+    /// The row itself, where there is none.
+    Anti,
+    /// The row itself, with a boolean: whether there is a match.
+    Mark,
+}
+
+impl ProbeKind {
+    /// Every kind.
+    pub const ALL: &'static [ProbeKind] = &[ProbeKind::Inner, ProbeKind::Outer, ProbeKind::Semi, ProbeKind::Anti, ProbeKind::Mark];
+
+    /// Name in the text form.
+    pub const fn name(self) -> &'static str {
+        match self {
+            ProbeKind::Inner => "inner",
+            ProbeKind::Outer => "outer",
+            ProbeKind::Semi => "semi",
+            ProbeKind::Anti => "anti",
+            ProbeKind::Mark => "mark",
+        }
+    }
+}
+
+/// Where a stage's rows go to.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Sink {
+    /// Rows of a join table. Rows with a null key that can match nothing are dropped unless the table is tracked.
+    Build {
+        /// The table.
+        join: Join,
+        /// Its keys.
+        keys: Vec<Value>,
+        /// Its payload.
+        payload: Vec<Value>,
+    },
+    /// Marks the rows of a tracked join table that match, and yields no rows of its own (the probe side of a semi or anti join that keeps the build side).
+    Mark {
+        /// The look-up; its kind is [`ProbeKind::Semi`] and `marks_build` is set.
+        probe: Probe,
+    },
+    /// Accumulates rows into groups.
+    Group {
+        /// The table.
+        groups: Groups,
+        /// Its keys.
+        keys: Vec<Value>,
+        /// The argument of each accumulator, where it takes one.
+        args: Vec<Option<Value>>,
+    },
+    /// Rows of the program's output.
+    Emit {
+        /// One value for each column of the output.
+        columns: Vec<Value>,
+    },
+}
+
+impl StageDecl {
+    /// The join tables that the stage looks rows up in, in order.
+    pub fn probes(&self) -> impl Iterator<Item = &Probe> {
+        self.body
+            .iter()
+            .filter_map(|stmt| match &stmt.kind {
+                StmtKind::Probe(probe) => Some(probe),
+                _ => None,
+            })
+            .chain(match &self.sink {
+                Sink::Mark { probe } => Some(probe),
+                _ => None,
+            })
+    }
+
+    /// Whether the stage yields rows of the program's output.
+    pub fn emits(&self) -> bool {
+        matches!(self.sink, Sink::Emit { .. })
+    }
+
+    /// Fields in and out: the larger of the number of source columns that are used and of sink columns (Spark's `maxFields` counts the same).
+    pub fn fields(&self) -> usize {
+        let sink = match &self.sink {
+            Sink::Build { keys, payload, .. } => keys.len() + payload.len(),
+            Sink::Mark { probe } => probe.keys.len(),
+            Sink::Group { keys, args, .. } => keys.len() + args.len(),
+            Sink::Emit { columns } => columns.len(),
+        };
+        self.params.len().max(sink)
+    }
+}
