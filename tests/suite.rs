@@ -1,0 +1,166 @@
+//! Every semantic test is a text file under `tests/cases`, run through three engines: compiled, interpreted, plain DataFusion.
+//!
+//! The whole results are compared (as a bag of rows, unless the case says that order counts), and each case states the engine
+//! of every stage: a fallback never passes for compiled, and a stage that unexpectedly compiles fails too.
+
+#[path = "suite/case.rs"]
+mod case;
+#[path = "suite/data.rs"]
+mod data;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use case::Case;
+use libtest_mimic::{Arguments, Failed, Trial};
+use stagefuse::Session;
+
+fn main() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
+    let mut files = vec![];
+    find(&root, &mut files);
+    files.sort();
+    assert!(!files.is_empty(), "no case under {}", root.display());
+    let trials = files
+        .into_iter()
+        .map(|file| {
+            let name = file.strip_prefix(&root).expect("found under the root").with_extension("").display().to_string();
+            Trial::test(name, move || run_file(&file))
+        })
+        .collect();
+    libtest_mimic::run(&Arguments::from_args(), trials).exit();
+}
+
+fn find(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).expect("the folder of cases can be read") {
+        let path = entry.expect("the folder of cases can be read").path();
+        if path.is_dir() {
+            find(&path, files);
+        } else if path.extension().is_some_and(|ext| ext == "test") {
+            files.push(path);
+        }
+    }
+}
+
+fn run_file(file: &Path) -> Result<(), Failed> {
+    let cases = case::parse(&std::fs::read_to_string(file)?)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let mut wrong = vec![];
+    for case in &cases {
+        if let Err(message) = runtime.block_on(run_case(case)) {
+            wrong.push(format!("{}:{}: {message}\n{}", file.display(), case.line, case.sql));
+        }
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n").into()) }
+}
+
+/// What one engine made of a case.
+struct Outcome {
+    result: Result<Vec<RecordBatch>, String>,
+    /// Engine of each stage, in plan order.
+    engines: Vec<String>,
+    fallbacks: Vec<String>,
+}
+
+async fn run(case: &Case, mode: &str) -> Outcome {
+    let session = Session::builder().target_partitions(2).build();
+    let mut outcome = Outcome { result: Ok(vec![]), engines: vec![], fallbacks: vec![] };
+    let tables = [("facts", data::facts()), ("dim", data::dim()), ("nothing", data::nothing())];
+    for (name, table) in tables {
+        session.context().register_table(name, Arc::new(table)).expect("a fresh session takes a table");
+    }
+    let result = async {
+        for setting in std::iter::once(&format!("SET stagefuse.mode = '{mode}'")).chain(&case.settings) {
+            session.sql(setting).await?.collect().await?;
+        }
+        let query = session.sql(&case.sql).await?;
+        let batches = query.collect().await?;
+        for stage in query.metrics()? {
+            outcome.engines.push(stage.engine.to_string());
+            outcome.fallbacks.extend(stage.fallback.map(|reason| reason.to_string()));
+        }
+        Ok::<_, stagefuse::Error>(batches)
+    };
+    outcome.result = result.await.map_err(|error| error.to_string());
+    outcome
+}
+
+async fn run_case(case: &Case) -> Result<(), String> {
+    let plain = run(case, "off").await;
+    let compiled = run(case, "compiled").await;
+    let interpreted = run(case, "interpreted").await;
+    if let Some(expected) = &case.error {
+        // With `fallback = false` plain DataFusion answers; the error is ours alone.
+        let ours_alone = case.settings.iter().any(|setting| setting.contains("stagefuse.fallback"));
+        for (name, outcome) in [("off", &plain), ("compiled", &compiled), ("interpreted", &interpreted)] {
+            match &outcome.result {
+                Err(message) if message.contains(expected.as_str()) => {}
+                Err(message) => return Err(format!("{name}: expected an error with `{expected}`, got: {message}")),
+                Ok(_) if ours_alone && name != "compiled" => {}
+                Ok(_) => return Err(format!("{name}: expected an error with `{expected}`, got an answer")),
+            }
+        }
+        return Ok(());
+    }
+    let expected = lines(&plain.result.map_err(|error| format!("off: {error}"))?, case.ordered)?;
+    if case.rows.is_some_and(|rows| rows != expected.len()) {
+        return Err(format!("off: expected {:?} rows, got {}", case.rows, expected.len()));
+    }
+    for (name, outcome) in [("compiled", &compiled), ("interpreted", &interpreted)] {
+        let batches = outcome.result.as_ref().map_err(|error| format!("{name}: {error}"))?;
+        compare(name, &lines(batches, case.ordered)?, &expected)?;
+    }
+    let stages = case.stages.as_deref().unwrap_or_default();
+    let wanted: Vec<&str> = stages.iter().map(String::as_str).filter(|word| *word != "none").collect();
+    if compiled.engines != wanted {
+        return Err(format!("stages: expected {wanted:?}, got {:?}; fallbacks: {:?}", compiled.engines, compiled.fallbacks));
+    }
+    if let Some(engine) = interpreted.engines.iter().find(|engine| *engine != "interpreted") {
+        return Err(format!("mode interpreted ran a stage {engine}"));
+    }
+    match case.fallback.iter().find(|text| !compiled.fallbacks.iter().any(|reason| reason.contains(text.as_str()))) {
+        Some(text) => Err(format!("no fallback reason holds `{text}`: {:?}", compiled.fallbacks)),
+        None => Ok(()),
+    }
+}
+
+fn compare(name: &str, got: &[String], expected: &[String]) -> Result<(), String> {
+    if got.len() != expected.len() {
+        return Err(format!("{name}: {} rows, DataFusion has {}", got.len(), expected.len()));
+    }
+    match got.iter().zip(expected).find(|(got, expected)| got != expected) {
+        Some((got, expected)) => Err(format!("{name}: differs\n  got        {got}\n  DataFusion {expected}")),
+        None => Ok(()),
+    }
+}
+
+/// A line of text for each row, sorted unless the order counts. Averages and sums of floats are rounded: their last digits depend on the order of summation.
+fn lines(batches: &[RecordBatch], ordered: bool) -> Result<Vec<String>, String> {
+    let options = FormatOptions::default().with_null("NULL");
+    let mut lines = vec![];
+    for batch in batches {
+        let columns: Vec<_> = batch
+            .columns()
+            .iter()
+            .map(|column| ArrayFormatter::try_new(column.as_ref(), &options))
+            .collect::<Result<_, _>>()
+            .map_err(|error| error.to_string())?;
+        let types: Vec<_> = batch.schema().fields().iter().map(|field| field.data_type().is_floating()).collect();
+        for row in 0..batch.num_rows() {
+            let cells = columns.iter().zip(&types).map(|(column, float)| {
+                let text = column.value(row).to_string();
+                match text.parse::<f64>() {
+                    Ok(number) if *float && number.is_finite() => format!("{number:.9e}"),
+                    _ => text,
+                }
+            });
+            lines.push(cells.collect::<Vec<_>>().join("|"));
+        }
+    }
+    if !ordered {
+        lines.sort();
+    }
+    Ok(lines)
+}
