@@ -1,0 +1,61 @@
+//! Builtins that work on the worker: growth of tables, output, errors.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use stagefuse_ir::Value;
+use stagefuse_ir::abi::{ErrorCode, Status};
+
+use crate::error::Error;
+use crate::worker::Worker;
+
+/// Runs `body` on the worker; an error, or a panic, is left in it and yields `failed`.
+///
+/// # Safety
+/// `worker` is the worker that the running stage was called with; generated code holds no reference into it.
+unsafe fn guard<T>(worker: *mut u8, failed: T, body: impl FnOnce(&mut Worker) -> Result<T, Error>) -> T {
+    // SAFETY: the caller's promise. A worker begins with its head, so that their addresses are the same.
+    let worker = unsafe { &mut *worker.cast::<Worker>() };
+    match catch_unwind(AssertUnwindSafe(|| body(worker))) {
+        Ok(Ok(value)) => value,
+        Ok(Err(error)) => {
+            worker.fail(error);
+            failed
+        }
+        Err(_) => {
+            worker.fail(Error::Internal("a builtin panicked".into()));
+            failed
+        }
+    }
+}
+
+pub(super) unsafe extern "C" fn groups_insert(worker: *mut u8, groups: i32, hash: u64) -> *mut u8 {
+    // SAFETY: generated code passes its worker.
+    unsafe { guard(worker, std::ptr::null_mut(), |worker| worker.insert_group(groups as usize, hash)) }
+}
+
+pub(super) unsafe extern "C" fn join_grow(worker: *mut u8, join: i32) -> i32 {
+    // SAFETY: as above.
+    unsafe { guard(worker, Status::Error as i32, |worker| worker.grow_rows(join as usize).map(|()| Status::Ok as i32)) }
+}
+
+pub(super) unsafe extern "C" fn emit_flush(worker: *mut u8) -> i32 {
+    // SAFETY: as above.
+    unsafe { guard(worker, Status::Error as i32, |worker| worker.flush().map(|()| Status::Ok as i32)) }
+}
+
+pub(super) unsafe extern "C" fn raise(worker: *mut u8, code: i32, value: i32) -> i32 {
+    // SAFETY: as above.
+    unsafe {
+        guard(worker, Status::Error as i32, |_| {
+            Err(match ErrorCode::from_i32(code) {
+                Some(code) => Error::Arithmetic { code, value: Value::from_u32(value as u32) },
+                None => Error::Internal(format!("unknown error code {code}")),
+            })
+        })
+    }
+}
+
+pub(super) unsafe extern "C" fn str_intern(worker: *mut u8, lo: u64, hi: u64) -> u64 {
+    // SAFETY: as above; the words are a text.
+    unsafe { guard(worker, hi, |worker| Ok(worker.intern(lo, hi))) }
+}

@@ -1,0 +1,145 @@
+//! Text: references, comparison, hash, substring.
+
+use stagefuse_ir::abi::{HASH_K, HASH_SEED, STR_INLINE, StrRef, hash_word};
+
+use super::put;
+use crate::matchers::Matcher;
+
+/// A reference to text. It lives as long as the text does where that is longer than 12 bytes.
+pub(crate) fn make(text: &[u8]) -> StrRef {
+    let mut words = [0u8; 16];
+    words[..4].copy_from_slice(&(text.len() as u32).to_le_bytes());
+    if text.len() <= STR_INLINE as usize {
+        words[4..4 + text.len()].copy_from_slice(text);
+    } else {
+        words[4..8].copy_from_slice(&text[..4]);
+        words[8..].copy_from_slice(&(text.as_ptr() as u64).to_le_bytes());
+    }
+    let word = |at: usize| u64::from_le_bytes(words[at..at + 8].try_into().expect("eight bytes"));
+    StrRef { lo: word(0), hi: word(8) }
+}
+
+/// The bytes of a text.
+///
+/// # Safety
+/// `s` is a valid reference whose text, where it is long, lives as long as the result is used.
+pub(crate) unsafe fn bytes(s: &StrRef) -> &[u8] {
+    let len = s.lo as u32;
+    let start = if len <= STR_INLINE {
+        // The text begins at byte 4 of the reference itself.
+        (s as *const StrRef).cast::<u8>().wrapping_add(4)
+    } else {
+        s.hi as *const u8
+    };
+    // SAFETY: inline text lies within `s`; long text by the caller's promise.
+    unsafe { std::slice::from_raw_parts(start, len as usize) }
+}
+
+/// Hash of a long text.
+pub(crate) fn hash(text: &[u8]) -> u64 {
+    let mut h = HASH_SEED ^ text.len() as u64;
+    let word = |chunk: &[u8]| {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        u64::from_le_bytes(word)
+    };
+    for chunk in text.chunks(16) {
+        let (first, second) = chunk.split_at(chunk.len().min(8));
+        h = hash_word(h, word(first), word(second)).wrapping_add(HASH_K);
+    }
+    h
+}
+
+/// DataFusion's `substr` by characters: the window `start .. start + count` of 1-based positions, cut to the text.
+pub(crate) fn substr(text: &[u8], start: i64, count: i64) -> &[u8] {
+    let end = start.saturating_add(count);
+    let first = start.max(1) - 1;
+    let last = (end.max(1) - 1).max(first);
+    if text.is_ascii() {
+        let cut = |at: i64| (at as u64).min(text.len() as u64) as usize;
+        return &text[cut(first)..cut(last)];
+    }
+    let boundary = |wanted: i64| {
+        let starts = text.iter().enumerate().filter(|(_, byte)| (**byte as i8) >= -0x40).map(|(at, _)| at);
+        starts.skip(usize::try_from(wanted).unwrap_or(usize::MAX)).next().unwrap_or(text.len())
+    };
+    &text[boundary(first)..boundary(last)]
+}
+
+/// Number of characters.
+pub(crate) fn char_length(text: &[u8]) -> i32 {
+    text.iter().filter(|byte| (**byte as i8) >= -0x40).count() as i32
+}
+
+pub(super) unsafe extern "C" fn bytes_equal(a: u64, b: u64, len: u64) -> i32 {
+    // SAFETY: generated code passes two addresses of `len` bytes each.
+    let (a, b) = unsafe {
+        (std::slice::from_raw_parts(a as *const u8, len as usize), std::slice::from_raw_parts(b as *const u8, len as usize))
+    };
+    i32::from(a == b)
+}
+
+pub(super) unsafe extern "C" fn str_compare(a_lo: u64, a_hi: u64, b_lo: u64, b_hi: u64) -> i32 {
+    let (a, b) = (StrRef { lo: a_lo, hi: a_hi }, StrRef { lo: b_lo, hi: b_hi });
+    // SAFETY: the words are texts of the running morsel, of literals, or of tables.
+    unsafe { bytes(&a).cmp(bytes(&b)) as i32 }
+}
+
+pub(super) unsafe extern "C" fn str_hash(lo: u64, hi: u64) -> u64 {
+    // SAFETY: as above.
+    hash(unsafe { bytes(&StrRef { lo, hi }) })
+}
+
+pub(super) unsafe extern "C" fn str_like(matcher: *mut u8, lo: u64, hi: u64) -> i32 {
+    // SAFETY: the worker's table of matchers holds one for the running operation, which lives as long as the run.
+    i32::from(unsafe { &*matcher.cast::<Matcher>() }.matches(lo, hi))
+}
+
+pub(super) unsafe extern "C" fn in_set(matcher: *mut u8, lo: u64, hi: u64) -> i32 {
+    // SAFETY: as above.
+    i32::from(unsafe { &*matcher.cast::<Matcher>() }.matches(lo, hi))
+}
+
+pub(super) unsafe extern "C" fn str_substr(out: *mut u8, lo: u64, hi: u64, start: u64, count: u64) -> i32 {
+    let text = StrRef { lo, hi };
+    // SAFETY: the words are a text; `out` has room for a reference.
+    unsafe {
+        let part = make(substr(bytes(&text), start as i64, count as i64));
+        put(out, ((u128::from(part.hi) << 64) | u128::from(part.lo)) as i128);
+    }
+    0
+}
+
+pub(super) unsafe extern "C" fn str_char_length(lo: u64, hi: u64) -> i32 {
+    // SAFETY: the words are a text.
+    char_length(unsafe { bytes(&StrRef { lo, hi }) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn references_hold_short_text_and_refer_to_long() {
+        for text in ["", "a", "twelve bytes", "thirteen byte", "a good deal longer than that"] {
+            let reference = make(text.as_bytes());
+            // SAFETY: `text` outlives the use.
+            assert_eq!(unsafe { bytes(&reference) }, text.as_bytes());
+        }
+    }
+
+    #[test]
+    fn substr_counts_characters() {
+        for (text, start, count, expected) in [
+            ("alphabet", 1, 2, "al"),
+            ("alphabet", 3, i64::MAX, "phabet"),
+            ("alphabet", -1, 4, "al"),
+            ("alphabet", 0, 1, ""),
+            ("alphabet", 30, 1, ""),
+            ("日本語", 2, 1, "本"),
+            ("日本語", 2, 9, "本語"),
+        ] {
+            assert_eq!(substr(text.as_bytes(), start, count), expected.as_bytes(), "{text} {start} {count}");
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Join tables: the workers' rows, and the directory that finds them (see [`JoinHead`]).
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use stagefuse_ir::JoinDecl;
+use stagefuse_ir::abi::{JoinHead, SLOT_ADDRESS, join_tag};
+use stagefuse_ir::layout::{JOIN_HASH, JOIN_NEXT, RowLayout};
+
+use super::rows::BuildRows;
+use crate::error::Error;
+use crate::memory::Memory;
+
+/// Rows that one part of linking takes.
+const PART_ROWS: usize = 1 << 16;
+
+/// A join table whose rows are all there.
+#[derive(Debug)]
+pub(crate) struct JoinTable {
+    pub(crate) head: JoinHead,
+    directory: Vec<AtomicU64>,
+    rows: Vec<BuildRows>,
+    /// Pieces of the rows: buffer, first row, number of rows.
+    pieces: Vec<(usize, usize, usize)>,
+    /// Offsets of validity bytes of keys that must not be null to match.
+    null_keys: Vec<u32>,
+}
+
+// SAFETY: the head's address is that of the directory, which the table owns.
+unsafe impl Send for JoinTable {}
+// SAFETY: linking goes through atomics; after it rows change only in their matched bytes, which any number of workers set to 1.
+unsafe impl Sync for JoinTable {}
+
+/// A join table of a run: there once its build side is done.
+pub(crate) type SharedJoin = OnceLock<Box<JoinTable>>;
+
+impl JoinTable {
+    pub(crate) fn new(decl: &JoinDecl, layout: &RowLayout, rows: Vec<BuildRows>, memory: &Memory) -> Result<Self, Error> {
+        let total: usize = rows.iter().map(BuildRows::rows).sum();
+        let slots = (total * 2).next_power_of_two().max(16);
+        memory.grow(slots * 8)?;
+        let directory: Vec<AtomicU64> = (0..slots).map(|_| AtomicU64::new(0)).collect();
+        let head = JoinHead { directory: directory.as_ptr().cast(), mask: slots as u64 - 1 };
+        let mut pieces = vec![];
+        for (buffer, rows) in rows.iter().enumerate() {
+            for first in (0..rows.rows()).step_by(PART_ROWS) {
+                pieces.push((buffer, first, PART_ROWS.min(rows.rows() - first)));
+            }
+        }
+        let keys = if decl.null_equal { &[] } else { &layout.fields[..layout.keys] };
+        let null_keys = keys.iter().filter_map(|field| field.valid).collect();
+        Ok(JoinTable { head, directory, rows, pieces, null_keys })
+    }
+
+    /// Number of parts that linking has.
+    pub(crate) fn parts(&self) -> usize {
+        self.pieces.len()
+    }
+
+    /// Address and number of the rows of a part.
+    pub(crate) fn part(&self, part: usize) -> (*mut u8, usize) {
+        let (buffer, first, rows) = self.pieces[part];
+        (self.rows[buffer].row(first), rows)
+    }
+
+    /// Links the rows of a part into the directory. Parts may be linked at the same time.
+    pub(crate) fn link(&self, part: usize, stride: u32) {
+        let (base, rows) = self.part(part);
+        for row in 0..rows {
+            // SAFETY: the row is one of the part's; only this part writes its rows.
+            unsafe {
+                let entry = base.add(row * stride as usize);
+                if self.null_keys.iter().any(|valid| *entry.add(*valid as usize) == 0) {
+                    continue;
+                }
+                let hash = entry.add(JOIN_HASH as usize).cast::<u64>().read();
+                let slot = &self.directory[(hash & self.head.mask) as usize];
+                let mut old = slot.load(Ordering::Relaxed);
+                loop {
+                    entry.add(JOIN_NEXT as usize).cast::<u64>().write(old & SLOT_ADDRESS);
+                    let new = entry as u64 | (old & !SLOT_ADDRESS) | join_tag(hash);
+                    match slot.compare_exchange_weak(old, new, Ordering::Release, Ordering::Relaxed) {
+                        Ok(_) => break,
+                        Err(now) => old = now,
+                    }
+                }
+            }
+        }
+    }
+}
