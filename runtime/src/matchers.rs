@@ -22,12 +22,13 @@ pub(crate) enum Matcher {
 impl Matcher {
     /// Whether the value is in the set, or matches the pattern.
     pub(crate) fn matches(&self, lo: u64, hi: u64) -> bool {
+        let text = StrRef { lo, hi };
         match self {
             Matcher::Words(set) => set.contains(&[lo, hi]),
             // SAFETY: the caller's words are a text: only text is looked up in a set of texts, or matched with a pattern.
-            Matcher::Texts(set) => set.contains(unsafe { strings::bytes(&StrRef { lo, hi }) }),
+            Matcher::Texts(set) => set.contains(unsafe { strings::bytes(&text) }),
             // SAFETY: as above.
-            Matcher::Like(like) => like.matches(unsafe { strings::bytes(&StrRef { lo, hi }) }),
+            Matcher::Like(like) => like.matches(unsafe { strings::bytes(&text) }),
         }
     }
 }

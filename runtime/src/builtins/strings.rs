@@ -73,9 +73,8 @@ pub(crate) fn char_length(text: &[u8]) -> i32 {
 
 pub(super) unsafe extern "C" fn bytes_equal(a: u64, b: u64, len: u64) -> i32 {
     // SAFETY: generated code passes two addresses of `len` bytes each.
-    let (a, b) = unsafe {
-        (std::slice::from_raw_parts(a as *const u8, len as usize), std::slice::from_raw_parts(b as *const u8, len as usize))
-    };
+    let (a, b) =
+        unsafe { (std::slice::from_raw_parts(a as *const u8, len as usize), std::slice::from_raw_parts(b as *const u8, len as usize)) };
     i32::from(a == b)
 }
 
@@ -86,8 +85,9 @@ pub(super) unsafe extern "C" fn str_compare(a_lo: u64, a_hi: u64, b_lo: u64, b_h
 }
 
 pub(super) unsafe extern "C" fn str_hash(lo: u64, hi: u64) -> u64 {
+    let text = StrRef { lo, hi };
     // SAFETY: as above.
-    hash(unsafe { bytes(&StrRef { lo, hi }) })
+    hash(unsafe { bytes(&text) })
 }
 
 pub(super) unsafe extern "C" fn str_like(matcher: *mut u8, lo: u64, hi: u64) -> i32 {
@@ -111,8 +111,9 @@ pub(super) unsafe extern "C" fn str_substr(out: *mut u8, lo: u64, hi: u64, start
 }
 
 pub(super) unsafe extern "C" fn str_char_length(lo: u64, hi: u64) -> i32 {
+    let text = StrRef { lo, hi };
     // SAFETY: the words are a text.
-    char_length(unsafe { bytes(&StrRef { lo, hi }) })
+    char_length(unsafe { bytes(&text) })
 }
 
 #[cfg(test)]

@@ -32,12 +32,17 @@ static EMPTY: u64 = 0;
 impl GroupTable {
     /// A table without groups; without keys, one that has its single group.
     pub(crate) fn new(layout: &RowLayout, memory: &Memory) -> Result<Self, Error> {
-        let head = GroupsHead { slots: (&raw const EMPTY).cast_mut(), mask: 0, entries: std::ptr::null_mut(), rows: 0 };
-        let mut table = GroupTable { head, slots: vec![], block: Block::new(), stride: layout.stride as usize, held: 0 };
+        let mut table = GroupTable::empty(layout);
         if layout.keys == 0 {
             table.insert(0, memory)?;
         }
         Ok(table)
+    }
+
+    /// A table without groups, whatever its keys.
+    pub(crate) fn empty(layout: &RowLayout) -> Self {
+        let head = GroupsHead { slots: (&raw const EMPTY).cast_mut(), mask: 0, entries: std::ptr::null_mut(), rows: 0 };
+        GroupTable { head, slots: vec![], block: Block::new(), stride: layout.stride as usize, held: 0 }
     }
 
     /// Adds a group of this hash and returns its entry: hash set, all else zero.

@@ -1,6 +1,6 @@
 //! Merges the workers' group tables: partition *p* gets the entries whose hash falls into it.
 
-use stagefuse_ir::abi::{STR_INLINE, SLOT_ADDRESS, StrRef};
+use stagefuse_ir::abi::{SLOT_ADDRESS, STR_INLINE, StrRef};
 use stagefuse_ir::layout::{Field, GROUP_HASH, RowLayout};
 use stagefuse_ir::{AccOp, GroupsDecl, Repr, SqlType};
 

@@ -1,0 +1,134 @@
+//! Output buffers of emitting stages, and how they become batches.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayData, ArrayRef, GenericStringBuilder, OffsetSizeTrait, RecordBatch, RecordBatchOptions, StringViewArray, make_array,
+};
+use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, ScalarBuffer};
+use arrow::datatypes::{DataType, SchemaRef};
+use stagefuse_ir::Type;
+use stagefuse_ir::abi::{OUT_ROWS, OutColumn, OutHead, STR_INLINE, StrRef};
+
+use crate::builtins::strings;
+use crate::error::Error;
+
+/// The output buffers of one worker.
+#[derive(Debug)]
+pub(crate) struct Output {
+    pub(crate) head: Box<OutHead>,
+    _columns: Box<[OutColumn]>,
+    values: Vec<Vec<u64>>,
+    valid: Vec<Vec<u8>>,
+    types: Vec<Type>,
+    schema: SchemaRef,
+    pub(crate) batches: Vec<RecordBatch>,
+}
+
+// SAFETY: the head's addresses are those of the buffers, which the output owns.
+unsafe impl Send for Output {}
+// SAFETY: shared access only reads.
+unsafe impl Sync for Output {}
+
+impl Output {
+    pub(crate) fn new(types: &[Type], schema: SchemaRef) -> Self {
+        let mut values: Vec<Vec<u64>> =
+            types.iter().map(|ty| vec![0; (ty.sql.default_repr().bytes() as usize * OUT_ROWS).div_ceil(8)]).collect();
+        let mut valid: Vec<Vec<u8>> = types.iter().map(|ty| vec![0; if ty.nullable { OUT_ROWS } else { 0 }]).collect();
+        let columns: Box<[OutColumn]> = values
+            .iter_mut()
+            .zip(&mut valid)
+            .map(|(values, valid)| OutColumn { values: values.as_mut_ptr().cast(), valid: valid.as_mut_ptr() })
+            .collect();
+        let head = Box::new(OutHead { columns: columns.as_ptr(), rows: 0 });
+        Output { head, _columns: columns, values, valid, types: types.to_vec(), schema, batches: vec![] }
+    }
+
+    /// Turns the buffered rows into a batch and empties the buffers.
+    pub(crate) fn flush(&mut self) -> Result<(), Error> {
+        let rows = self.head.rows as usize;
+        self.head.rows = 0;
+        if rows == 0 {
+            return Ok(());
+        }
+        let columns = (0..self.types.len()).map(|column| self.column(column, rows)).collect::<Result<Vec<_>, _>>()?;
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        self.batches.push(RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?);
+        Ok(())
+    }
+
+    fn column(&self, column: usize, rows: usize) -> Result<ArrayRef, Error> {
+        let data_type = self.schema.field(column).data_type();
+        let nulls = self.types[column].nullable.then(|| {
+            let valid = &self.valid[column];
+            NullBuffer::new(BooleanBuffer::collect_bool(rows, |row| valid[row] != 0))
+        });
+        let nulls = nulls.filter(|nulls| nulls.null_count() > 0);
+        Ok(match data_type {
+            DataType::Boolean => {
+                let bytes = self.bytes(column, rows);
+                let values = BooleanBuffer::collect_bool(rows, |row| bytes[row] != 0);
+                Arc::new(arrow::array::BooleanArray::new(values, nulls))
+            }
+            DataType::Utf8View => Arc::new(views(self.texts(column, rows), nulls)),
+            DataType::Utf8 => offsets::<i32>(self.texts(column, rows), nulls.as_ref()),
+            DataType::LargeUtf8 => offsets::<i64>(self.texts(column, rows), nulls.as_ref()),
+            other => {
+                let width = self.types[column].sql.default_repr().bytes() as usize;
+                let data = ArrayData::builder(other.clone())
+                    .len(rows)
+                    .nulls(nulls)
+                    .add_buffer(Buffer::from(&self.bytes(column, rows)[..rows * width]))
+                    .align_buffers(true)
+                    .build()?;
+                make_array(data)
+            }
+        })
+    }
+
+    fn bytes(&self, column: usize, rows: usize) -> &[u8] {
+        let width = self.types[column].sql.default_repr().bytes() as usize;
+        // SAFETY: the buffer has room for `OUT_ROWS` values of this width, and words are bytes.
+        unsafe { std::slice::from_raw_parts(self.values[column].as_ptr().cast(), rows * width) }
+    }
+
+    fn texts(&self, column: usize, rows: usize) -> &[StrRef] {
+        // SAFETY: a text column's buffer holds `StrRef`s; it is aligned to 8, as they are.
+        unsafe { std::slice::from_raw_parts(self.values[column].as_ptr().cast(), rows) }
+    }
+}
+
+/// Text as views; long text is copied, since what it refers to may go before the batch does.
+fn views(texts: &[StrRef], nulls: Option<NullBuffer>) -> StringViewArray {
+    let is_valid = |row: usize| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
+    let mut data: Vec<u8> = vec![];
+    let mut views: Vec<u128> = Vec::with_capacity(texts.len());
+    for (row, text) in texts.iter().enumerate() {
+        if !is_valid(row) {
+            views.push(0);
+        } else if text.lo as u32 <= STR_INLINE {
+            views.push((u128::from(text.hi) << 64) | u128::from(text.lo));
+        } else {
+            let offset = data.len() as u64;
+            // SAFETY: an emitted text lives until its rows are flushed.
+            data.extend_from_slice(unsafe { strings::bytes(text) });
+            views.push((u128::from(offset << 32) << 64) | u128::from(text.lo));
+        }
+    }
+    let buffers = if data.is_empty() { vec![] } else { vec![Buffer::from_vec(data)] };
+    // SAFETY: every view is inline, or names a range of the one buffer with its prefix; text of the engine is UTF-8.
+    unsafe { StringViewArray::new_unchecked(ScalarBuffer::from(views), buffers, nulls) }
+}
+
+fn offsets<O: OffsetSizeTrait>(texts: &[StrRef], nulls: Option<&NullBuffer>) -> ArrayRef {
+    let mut builder = GenericStringBuilder::<O>::with_capacity(texts.len(), texts.iter().map(|text| text.lo as u32 as usize).sum());
+    for (row, text) in texts.iter().enumerate() {
+        if nulls.is_none_or(|nulls| nulls.is_valid(row)) {
+            // SAFETY: as in `views`.
+            builder.append_value(unsafe { std::str::from_utf8_unchecked(strings::bytes(text)) });
+        } else {
+            builder.append_null();
+        }
+    }
+    Arc::new(builder.finish())
+}

@@ -1,0 +1,267 @@
+//! One execution of a program.
+
+pub(crate) mod shared;
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use arrow::array::RecordBatch;
+use stagefuse_ir::abi::{MAX_MORSEL_ROWS, Morsel, Status};
+use stagefuse_ir::{EntityRef, Sink, Source, Stage};
+
+use crate::columns::Columns;
+use crate::config::{Engine, RunConfig};
+use crate::error::Error;
+use crate::interpreter;
+use crate::tables::groups::GroupTable;
+use crate::tables::join::JoinTable;
+use crate::tables::merge::merge;
+use crate::worker::{Worker, WorkerGuard};
+use shared::Shared;
+
+/// Whether a stage goes on.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// There is more to do.
+    More,
+    /// The stage needs no more rows, or the cursor is at its end.
+    Done,
+}
+
+/// What a stage did.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub struct StageMetrics {
+    /// Rows that its source yielded.
+    pub rows_in: u64,
+    /// Rows that it emitted, built or, for group tables, that its state holds in the end.
+    pub rows_out: u64,
+    /// Time in its function, summed over all workers, in nanoseconds.
+    pub nanos: u64,
+}
+
+/// One execution of a program: its states, and a pool of workers.
+///
+/// The host runs the stages in order. For each it hands over batches ([`Run::run_batch`]) or walks the partitions of a table
+/// ([`Run::table_cursor`], [`Run::run_table`]), from as many tasks as it likes, then finishes it ([`Run::finish_parts`], [`Run::finish_part`]).
+pub struct Run {
+    // The workers go first: generated code's states hold addresses into what is shared.
+    pool: Mutex<Vec<Box<Worker>>>,
+    shared: Arc<Shared>,
+}
+
+/// A place in a partition of a table.
+pub struct TableCursor {
+    rows: CursorRows,
+    stride: usize,
+}
+
+enum CursorRows {
+    Groups { table: Arc<GroupTable>, next: usize },
+    Join { parts: Vec<(*mut u8, usize)>, next: usize },
+}
+
+// SAFETY: the addresses are those of rows of the run's join table, which outlives its cursors' use: `run_table` takes the run.
+unsafe impl Send for TableCursor {}
+
+impl Run {
+    /// A fresh run.
+    ///
+    /// # Errors
+    /// Where engines, opaque expressions or schema do not fit the program.
+    pub fn new(config: RunConfig) -> Result<Arc<Self>, Error> {
+        Ok(Arc::new(Run { pool: Mutex::new(vec![]), shared: Arc::new(Shared::new(config)?) }))
+    }
+
+    /// Checks a worker out.
+    pub fn worker(&self) -> WorkerGuard<'_> {
+        let pooled = self.pool.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).pop();
+        let worker = pooled.unwrap_or_else(|| Worker::new(Arc::clone(&self.shared)));
+        WorkerGuard { run: self, worker: Some(worker) }
+    }
+
+    pub(crate) fn put_back(&self, worker: Box<Worker>) {
+        self.pool.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(worker);
+    }
+
+    /// Runs a stage over a batch that has exactly the input's columns. Offset text and dictionaries are cast to what stages read.
+    ///
+    /// # Errors
+    /// What the stage's operations raise.
+    pub fn run_batch(&self, stage: Stage, worker: &mut Worker, batch: &RecordBatch) -> Result<Flow, Error> {
+        let Source::Input { input, .. } = self.shared.program.stages[stage].source else {
+            return Err(Error::Internal(format!("{stage} reads no batches")));
+        };
+        worker.enter(stage)?;
+        let mut columns = Columns::new(batch, &self.shared.program.inputs[input].columns)?;
+        let mut flow = Flow::More;
+        for first in (0..batch.num_rows()).step_by(MAX_MORSEL_ROWS) {
+            let rows = MAX_MORSEL_ROWS.min(batch.num_rows() - first);
+            let morsel = Morsel { rows: rows as u64, columns: columns.at(first).as_ptr(), entries: std::ptr::null_mut() };
+            // SAFETY: the views are of `rows` rows of the batch, which `columns` keeps alive.
+            flow = unsafe { self.run_morsel(stage, worker, &morsel)? };
+            if flow == Flow::Done {
+                break;
+            }
+        }
+        // Emitted text may refer to the batch, so that it must be flushed before the batch goes.
+        self.flush(stage, worker)?;
+        Ok(flow)
+    }
+
+    /// A cursor over one partition of the table that a stage reads. Merges the partition of a group table where that has not been done.
+    ///
+    /// # Errors
+    /// Where memory runs out.
+    pub fn table_cursor(&self, stage: Stage, partition: usize) -> Result<TableCursor, Error> {
+        let shared = &*self.shared;
+        match shared.program.stages[stage].source {
+            Source::Input { .. } => Err(Error::Internal(format!("{stage} reads no table"))),
+            Source::Groups(groups) => {
+                let state = &shared.groups[groups.index()];
+                let layout = &shared.group_layouts[groups.index()];
+                let workers = state.workers.get().ok_or_else(|| Error::Internal(format!("{groups} is read before it is complete")))?;
+                let mut merged = state.merged[partition].lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                if merged.is_none() {
+                    let decl = &shared.program.groups[groups];
+                    *merged = Some(Arc::new(merge(decl, layout, workers, partition, shared.partitions, &shared.memory)?));
+                }
+                let mut table = Arc::clone(merged.as_ref().expect("just merged"));
+                if layout.keys == 0 && partition > 0 {
+                    // The one group of a table without keys is in partition 0.
+                    table = Arc::new(GroupTable::empty(layout));
+                }
+                Ok(TableCursor { rows: CursorRows::Groups { table, next: 0 }, stride: layout.stride as usize })
+            }
+            Source::Join(join, _) => {
+                let table = shared.joins[join.index()].get();
+                let table = table.ok_or_else(|| Error::Internal(format!("{join} is read before it is built")))?;
+                let stride = shared.join_layouts[join.index()].stride as usize;
+                let mut parts = vec![];
+                for part in (partition..table.parts()).step_by(shared.partitions) {
+                    let (base, rows) = table.part(part);
+                    for first in (0..rows).step_by(MAX_MORSEL_ROWS) {
+                        parts.push((base.wrapping_add(first * stride), MAX_MORSEL_ROWS.min(rows - first)));
+                    }
+                }
+                Ok(TableCursor { rows: CursorRows::Join { parts, next: 0 }, stride })
+            }
+        }
+    }
+
+    /// Runs a stage over the next rows of a cursor.
+    ///
+    /// # Errors
+    /// What the stage's operations raise.
+    pub fn run_table(&self, stage: Stage, worker: &mut Worker, cursor: &mut TableCursor) -> Result<Flow, Error> {
+        let (entries, rows) = match &mut cursor.rows {
+            CursorRows::Groups { table, next } => {
+                let rows = (table.rows() - *next).min(MAX_MORSEL_ROWS);
+                if rows == 0 {
+                    return Ok(Flow::Done);
+                }
+                *next += rows;
+                (table.entry(*next - rows), rows)
+            }
+            CursorRows::Join { parts, next } => match parts.get(*next) {
+                None => return Ok(Flow::Done),
+                Some(part) => {
+                    *next += 1;
+                    *part
+                }
+            },
+        };
+        debug_assert!(cursor.stride.is_multiple_of(8), "rows begin at multiples of 8");
+        worker.enter(stage)?;
+        let morsel = Morsel { rows: rows as u64, columns: std::ptr::null(), entries };
+        // SAFETY: the rows lie next to each other in a table that the cursor or the run keeps.
+        let flow = unsafe { self.run_morsel(stage, worker, &morsel)? };
+        self.flush(stage, worker)?;
+        Ok(flow)
+    }
+
+    /// # Safety
+    /// The morsel is one of the stage's source, alive until the call returns.
+    unsafe fn run_morsel(&self, stage: Stage, worker: &mut Worker, morsel: &Morsel) -> Result<Flow, Error> {
+        let state = &self.shared.stages[stage.index()];
+        let start = Instant::now();
+        let status = match &state.engine {
+            // SAFETY: the engine's function was compiled for this stage of this program; the worker has entered the stage.
+            Engine::Native { function, .. } => unsafe { function(&raw mut worker.head, morsel) },
+            Engine::Interpreted => interpreter::run_morsel(&self.shared, &state.plan, worker, morsel) as i32,
+        };
+        state.rows_in.fetch_add(morsel.rows, Ordering::Relaxed);
+        state.nanos.fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        worker.count_arena()?;
+        match status {
+            s if s == Status::Ok as i32 => Ok(Flow::More),
+            s if s == Status::Done as i32 => Ok(Flow::Done),
+            _ => Err(worker.take_error()),
+        }
+    }
+
+    fn flush(&self, stage: Stage, worker: &mut Worker) -> Result<(), Error> {
+        if !self.shared.program.stages[stage].emits() {
+            return Ok(());
+        }
+        worker.flush()?;
+        let rows: usize = worker.output.batches.iter().map(RecordBatch::num_rows).sum();
+        self.shared.stages[stage.index()].rows_out.fetch_add(rows as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// After the last morsel of a stage, with every worker back: collects what it built, and tells how many parts are left to do.
+    ///
+    /// # Errors
+    /// Where memory runs out.
+    pub fn finish_parts(&self, stage: Stage) -> Result<usize, Error> {
+        let state = &self.shared.stages[stage.index()];
+        if !state.last_writer {
+            return Ok(0);
+        }
+        let mut pool = self.pool.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        match &self.shared.program.stages[stage].sink {
+            Sink::Build { join, .. } => {
+                let rows = pool.iter_mut().filter_map(|worker| worker.take_rows(join.index())).map(|rows| *rows).collect();
+                let layout = &self.shared.join_layouts[join.index()];
+                let table = Box::new(JoinTable::new(&self.shared.program.joins[*join], layout, rows, &self.shared.memory)?);
+                let parts = table.parts();
+                let total: usize = (0..parts).map(|part| table.part(part).1).sum();
+                state.rows_out.store(total as u64, Ordering::Relaxed);
+                // A second finish would be the host's bug; the first table stays.
+                let _ = self.shared.joins[join.index()].set(table);
+                Ok(parts)
+            }
+            Sink::Group { groups, .. } => {
+                let tables: Vec<_> = pool.iter_mut().filter_map(|worker| worker.take_groups(groups.index())).map(|table| *table).collect();
+                state.rows_out.store(tables.iter().map(|table| table.rows() as u64).sum(), Ordering::Relaxed);
+                let _ = self.shared.groups[groups.index()].workers.set(tables);
+                Ok(0)
+            }
+            Sink::Mark { .. } | Sink::Emit { .. } => Ok(0),
+        }
+    }
+
+    /// Does one part of finishing a stage. Parts may run at the same time; when all are done, the stage's state can be read.
+    ///
+    /// # Errors
+    /// Where the stage was not collected by [`Run::finish_parts`].
+    pub fn finish_part(&self, stage: Stage, part: usize) -> Result<(), Error> {
+        if let Some(join) = self.shared.stages[stage.index()].builds {
+            let table = self.shared.joins[join.index()].get();
+            let table = table.ok_or_else(|| Error::Internal(format!("{join} has not been collected")))?;
+            table.link(part, self.shared.join_layouts[join.index()].stride);
+        }
+        Ok(())
+    }
+
+    /// What a stage has done so far.
+    pub fn metrics(&self, stage: Stage) -> StageMetrics {
+        let state = &self.shared.stages[stage.index()];
+        StageMetrics {
+            rows_in: state.rows_in.load(Ordering::Relaxed),
+            rows_out: state.rows_out.load(Ordering::Relaxed),
+            nanos: state.nanos.load(Ordering::Relaxed),
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! What all workers of a run share.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use arrow::datatypes::SchemaRef;
+use stagefuse_ir::abi::LimitHead;
+use stagefuse_ir::layout::RowLayout;
+use stagefuse_ir::{Groups, Join, Program, Sink, Source, Stage};
+
+use crate::config::{Engine, OpaqueExpr, RunConfig};
+use crate::error::Error;
+use crate::interpreter::StagePlan;
+use crate::literals::Literals;
+use crate::matchers::{Matcher, prepare};
+use crate::memory::Memory;
+use crate::tables::groups::GroupTable;
+use crate::tables::join::SharedJoin;
+
+/// One stage of a run.
+pub(crate) struct StageState {
+    pub(crate) engine: Engine,
+    /// What the interpreter prepared.
+    pub(crate) plan: StagePlan,
+    /// By value; null where the operation takes none.
+    pub(crate) matchers: Vec<*const u8>,
+    _matchers: Vec<Option<Box<Matcher>>>,
+    /// The join tables that it probes or reads.
+    pub(crate) probes: Vec<Join>,
+    /// The join table that it builds.
+    pub(crate) builds: Option<Join>,
+    /// The group table that it writes.
+    pub(crate) groups: Option<Groups>,
+    /// Whether no later stage writes the same state.
+    pub(crate) last_writer: bool,
+    pub(crate) rows_in: AtomicU64,
+    pub(crate) rows_out: AtomicU64,
+    pub(crate) nanos: AtomicU64,
+}
+
+/// A group table whose workers are done: their tables, and the partitions merged so far.
+pub(crate) struct SharedGroups {
+    pub(crate) workers: OnceLock<Vec<GroupTable>>,
+    pub(crate) merged: Vec<Mutex<Option<Arc<GroupTable>>>>,
+}
+
+/// States and constants of a run.
+pub(crate) struct Shared {
+    pub(crate) program: Arc<Program>,
+    pub(crate) schema: SchemaRef,
+    pub(crate) opaques: Vec<Arc<dyn OpaqueExpr>>,
+    pub(crate) partitions: usize,
+    pub(crate) literals: Literals,
+    pub(crate) stages: Vec<StageState>,
+    pub(crate) joins: Vec<SharedJoin>,
+    pub(crate) join_layouts: Vec<RowLayout>,
+    pub(crate) groups: Vec<SharedGroups>,
+    pub(crate) group_layouts: Vec<RowLayout>,
+    pub(crate) limits: Vec<Box<LimitHead>>,
+    pub(crate) memory: Memory,
+}
+
+// SAFETY: addresses in it are those of matchers that it owns, which only are read; native code's owner is `Send + Sync`.
+unsafe impl Send for Shared {}
+// SAFETY: what changes after the start is atomic, locked, or set once.
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    pub(crate) fn new(config: RunConfig) -> Result<Self, Error> {
+        let RunConfig { program, engines, opaques, schema, partitions, memory } = config;
+        if engines.len() != program.stages.len() || opaques.len() != program.opaques.len() || schema.fields().len() != program.output.len()
+        {
+            return Err(Error::Internal("engines, opaque expressions or schema do not fit the program".into()));
+        }
+        let literals = Literals::new(&program);
+        let stages = engines.into_iter().zip(program.stages.keys());
+        let stages = stages.map(|(engine, stage)| StageState::new(&program, stage, engine, &literals)).collect();
+        let merged = || (0..partitions).map(|_| Mutex::new(None)).collect();
+        Ok(Shared {
+            stages,
+            joins: program.joins.keys().map(|_| OnceLock::new()).collect(),
+            join_layouts: program.joins.values().map(RowLayout::join).collect(),
+            groups: program.groups.keys().map(|_| SharedGroups { workers: OnceLock::new(), merged: merged() }).collect(),
+            group_layouts: program.groups.values().map(RowLayout::groups).collect(),
+            limits: program.limits.keys().map(|_| Box::new(LimitHead { seen: 0 })).collect(),
+            memory: Memory::new(memory),
+            schema,
+            opaques,
+            partitions,
+            literals,
+            program,
+        })
+    }
+}
+
+impl StageState {
+    fn new(program: &Program, stage: Stage, engine: Engine, literals: &Literals) -> Self {
+        let decl = &program.stages[stage];
+        let matchers = prepare(program, decl, &literals.words);
+        let mut probes: Vec<Join> = decl.probes().map(|probe| probe.join).collect();
+        if let Source::Join(join, _) = decl.source {
+            probes.push(join);
+        }
+        let state = |sink: &Sink| match sink {
+            Sink::Build { join, .. } => (Some(*join), None),
+            Sink::Group { groups, .. } => (None, Some(*groups)),
+            Sink::Mark { .. } | Sink::Emit { .. } => (None, None),
+        };
+        let written = state(&decl.sink);
+        let last_writer = program.stages.iter().all(|(other, decl)| other <= stage || state(&decl.sink) != written);
+        StageState {
+            engine,
+            plan: StagePlan::new(program, stage),
+            matchers: matchers.iter().map(|m| m.as_deref().map_or(std::ptr::null(), |m| (&raw const *m).cast())).collect(),
+            _matchers: matchers,
+            probes,
+            builds: written.0,
+            groups: written.1,
+            last_writer,
+            rows_in: AtomicU64::new(0),
+            rows_out: AtomicU64::new(0),
+            nanos: AtomicU64::new(0),
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Workers: what one task needs to run morsels, alone.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use bumpalo::Bump;
+use stagefuse_ir::abi::{ErrorCode, GroupsHead, JoinSlot, LimitHead, MAX_MORSEL_ROWS, STR_INLINE, StrRef, WorkerHead};
+use stagefuse_ir::{EntityRef, Stage, Value};
+
+use crate::builtins::strings;
+use crate::emit::Output;
+use crate::error::Error;
+use crate::run::Run;
+use crate::run::shared::Shared;
+use crate::tables::groups::GroupTable;
+use crate::tables::rows::BuildRows;
+
+/// A worker of a run. Generated code sees its head.
+#[repr(C)]
+pub struct Worker {
+    pub(crate) head: WorkerHead,
+    joins: Vec<JoinSlot>,
+    groups: Vec<*mut GroupsHead>,
+    limits: Vec<*const LimitHead>,
+    selection: Box<[u32]>,
+    pub(crate) output: Output,
+    /// Boxed: generated code holds addresses of their heads.
+    rows: Vec<Option<Box<BuildRows>>>,
+    tables: Vec<Option<Box<GroupTable>>>,
+    arena: Bump,
+    arena_counted: usize,
+    error: Option<Error>,
+    shared: Arc<Shared>,
+}
+
+// SAFETY: every address in a worker is that of something it owns, or that its run shares and keeps; one thread uses it at a time.
+unsafe impl Send for Worker {}
+
+impl Worker {
+    pub(crate) fn new(shared: Arc<Shared>) -> Box<Self> {
+        let program = &shared.program;
+        let output = Output::new(&program.output, shared.schema.clone());
+        let none = JoinSlot { rows: std::ptr::null_mut(), table: std::ptr::null() };
+        let mut worker = Box::new(Worker {
+            head: WorkerHead {
+                joins: std::ptr::null(),
+                groups: std::ptr::null(),
+                limits: std::ptr::null(),
+                literals: shared.literals.words.as_ptr(),
+                matchers: std::ptr::null(),
+                out: std::ptr::null_mut(),
+                selection: std::ptr::null_mut(),
+            },
+            joins: vec![none; program.joins.len()],
+            groups: vec![std::ptr::null_mut(); program.groups.len()],
+            limits: shared.limits.iter().map(|limit| &raw const **limit).collect(),
+            selection: vec![0; MAX_MORSEL_ROWS].into(),
+            output,
+            rows: program.joins.keys().map(|_| None).collect(),
+            tables: program.groups.keys().map(|_| None).collect(),
+            arena: Bump::new(),
+            arena_counted: 0,
+            error: None,
+            shared,
+        });
+        worker.head.joins = worker.joins.as_ptr();
+        worker.head.groups = worker.groups.as_ptr();
+        worker.head.limits = worker.limits.as_ptr();
+        worker.head.selection = worker.selection.as_mut_ptr();
+        worker.head.out = &raw mut *worker.output.head;
+        worker
+    }
+
+    /// The batches that emitting stages have made since the last call.
+    pub fn take_output(&mut self) -> Vec<RecordBatch> {
+        std::mem::take(&mut self.output.batches)
+    }
+
+    /// Makes ready for a stage: the tables that it writes exist, those that it probes are in place.
+    pub(crate) fn enter(&mut self, stage: Stage) -> Result<(), Error> {
+        let shared = Arc::clone(&self.shared);
+        let plan = &shared.stages[stage.index()];
+        self.head.matchers = plan.matchers.as_ptr();
+        for join in &plan.probes {
+            let table = shared.joins[join.index()].get();
+            let table = table.ok_or_else(|| Error::Internal(format!("{join} is read before it is built")))?;
+            self.joins[join.index()].table = &raw const table.head;
+        }
+        if let Some(join) = plan.builds {
+            let rows = self.rows[join.index()].get_or_insert_with(|| Box::new(BuildRows::new(shared.join_layouts[join.index()].stride)));
+            self.joins[join.index()].rows = &raw mut rows.head;
+        }
+        if let Some(groups) = plan.groups {
+            if self.tables[groups.index()].is_none() {
+                self.tables[groups.index()] = Some(Box::new(GroupTable::new(&shared.group_layouts[groups.index()], &shared.memory)?));
+            }
+            let table = self.tables[groups.index()].as_mut().expect("just made");
+            self.groups[groups.index()] = &raw mut table.head;
+        }
+        Ok(())
+    }
+
+    /// Hands over what it built for a join.
+    pub(crate) fn take_rows(&mut self, join: usize) -> Option<Box<BuildRows>> {
+        self.joins[join].rows = std::ptr::null_mut();
+        self.rows[join].take()
+    }
+
+    /// Hands over its table of groups.
+    pub(crate) fn take_groups(&mut self, groups: usize) -> Option<Box<GroupTable>> {
+        self.groups[groups] = std::ptr::null_mut();
+        self.tables[groups].take()
+    }
+
+    /// Adds a group; see the builtin `groups_insert`.
+    pub(crate) fn insert_group(&mut self, groups: usize, hash: u64) -> Result<*mut u8, Error> {
+        let table = self.tables[groups].as_mut().ok_or_else(|| Error::Internal(format!("groups{groups} is not written here")))?;
+        table.insert(hash, &self.shared.memory)
+    }
+
+    /// The group table that the running stage writes.
+    pub(crate) fn groups_head(&self, groups: usize) -> &GroupsHead {
+        &self.tables[groups].as_ref().expect("`enter` made it").head
+    }
+
+    /// Makes room for a row; see the builtin `join_grow`.
+    pub(crate) fn grow_rows(&mut self, join: usize) -> Result<(), Error> {
+        let rows = self.rows[join].as_mut().ok_or_else(|| Error::Internal(format!("join{join} is not built here")))?;
+        rows.grow(&self.shared.memory)
+    }
+
+    /// Room for one more row of a join.
+    pub(crate) fn append_row(&mut self, join: usize) -> Result<*mut u8, Error> {
+        let rows = self.rows[join].as_mut().ok_or_else(|| Error::Internal(format!("join{join} is not built here")))?;
+        rows.append(&self.shared.memory)
+    }
+
+    /// Copies a long text into the arena; returns the new second word.
+    pub(crate) fn intern(&mut self, lo: u64, hi: u64) -> u64 {
+        if lo as u32 <= STR_INLINE {
+            return hi;
+        }
+        let text = StrRef { lo, hi };
+        // SAFETY: the caller's words are a text that is alive.
+        self.arena.alloc_slice_copy(unsafe { strings::bytes(&text) }).as_ptr() as u64
+    }
+
+    /// Counts what the arena has taken since the last call. Once per morsel.
+    pub(crate) fn count_arena(&mut self) -> Result<(), Error> {
+        let held = self.arena.allocated_bytes();
+        let more = held - self.arena_counted;
+        self.arena_counted = held;
+        if more > 0 { self.shared.memory.grow(more) } else { Ok(()) }
+    }
+
+    /// Turns buffered output rows into a batch.
+    pub(crate) fn flush(&mut self) -> Result<(), Error> {
+        self.output.flush()
+    }
+
+    /// Leaves an error; the first one stays.
+    pub(crate) fn fail(&mut self, error: Error) {
+        self.error.get_or_insert(error);
+    }
+
+    /// Leaves the error of an operation.
+    pub(crate) fn set_error(&mut self, code: ErrorCode, value: Value) {
+        self.fail(Error::Arithmetic { code, value });
+    }
+
+    /// The error that waits.
+    pub(crate) fn take_error(&mut self) -> Error {
+        self.error.take().unwrap_or_else(|| Error::Internal("a stage failed without saying why".into()))
+    }
+}
+
+/// A worker checked out of its run's pool; goes back when dropped. Never held across an await.
+pub struct WorkerGuard<'a> {
+    pub(crate) run: &'a Run,
+    pub(crate) worker: Option<Box<Worker>>,
+}
+
+impl Deref for WorkerGuard<'_> {
+    type Target = Worker;
+
+    fn deref(&self) -> &Worker {
+        self.worker.as_deref().expect("there until dropped")
+    }
+}
+
+impl DerefMut for WorkerGuard<'_> {
+    fn deref_mut(&mut self) -> &mut Worker {
+        self.worker.as_deref_mut().expect("there until dropped")
+    }
+}
+
+impl Drop for WorkerGuard<'_> {
+    fn drop(&mut self) {
+        if let Some(worker) = self.worker.take() {
+            self.run.put_back(worker);
+        }
+    }
+}
