@@ -1,0 +1,10 @@
+//! Passes over programs, between lowering and the engines. Each takes a program that obeys the laws of the [`crate::verifier`] and leaves
+//! one that does.
+
+pub mod dce;
+pub mod narrow;
+mod range;
+mod ranges;
+
+pub use dce::eliminate_dead;
+pub use narrow::narrow;
