@@ -64,6 +64,9 @@ pub enum Repr {
 }
 
 impl Repr {
+    /// Every representation.
+    pub const ALL: &'static [Repr] = &[Repr::Bool, Repr::I8, Repr::I16, Repr::I32, Repr::I64, Repr::I128, Repr::F32, Repr::F64, Repr::Str];
+
     /// Bytes that a value takes in a table's row and in an output column.
     pub const fn bytes(self) -> u32 {
         match self {
