@@ -1,1 +1,20 @@
-//! Work in progress.
+//! Compiles stages of the IR to native code.
+//!
+//! [`compile`] makes one function of one stage: a row loop in which the values of a row stay in registers from source to sink. The
+//! function calls nothing but the builtins whose addresses it is given (`stagefuse_ir::abi`). Its code lives as long as the
+//! [`CompiledStage`] or a clone of it does.
+
+mod dump;
+mod error;
+mod module;
+mod options;
+mod row;
+mod scalar;
+mod sink;
+mod source;
+mod stage;
+mod value;
+
+pub use error::CompileError;
+pub use module::{CompiledStage, compile};
+pub use options::{OptLevel, Options};

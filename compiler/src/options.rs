@@ -1,0 +1,41 @@
+//! Settings of a compilation.
+
+/// How hard Cranelift tries.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+pub enum OptLevel {
+    /// Fastest compilation.
+    None,
+    /// Fastest code.
+    Speed,
+}
+
+/// Settings of a compilation.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How hard Cranelift tries.
+    pub opt_level: OptLevel,
+    /// Whether Cranelift's verifier checks the generated function.
+    pub verify: bool,
+    /// Most bytes of machine code that a stage may take; more is [`crate::CompileError::CodeTooLarge`].
+    pub max_code_bytes: usize,
+    /// Whether a body that is too large is split into one function per operator. Not done yet: such a stage is
+    /// [`crate::CompileError::CodeTooLarge`] either way.
+    pub split_by_operator: bool,
+    /// Whether the texts of the Cranelift IR and of the machine code are kept.
+    pub dump: bool,
+    /// Whether those texts name operator and operation of each group of instructions.
+    pub comments: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            opt_level: OptLevel::Speed,
+            verify: cfg!(debug_assertions),
+            max_code_bytes: 65_536,
+            split_by_operator: true,
+            dump: false,
+            comments: true,
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! Row operations.
+
+mod filter;
+mod keys;
+mod limit;
+mod probe;

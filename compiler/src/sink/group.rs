@@ -1,0 +1,163 @@
+//! Groups and their accumulators.
+
+use std::mem::offset_of;
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{InstBuilder, Value as ClifValue, types};
+use stagefuse_ir::abi::{Builtin, GroupsHead, SLOT_ADDRESS, WorkerHead};
+use stagefuse_ir::layout::{Field, RowLayout};
+use stagefuse_ir::{AccOp, BinaryOp, EntityRef, Groups, Repr, Type, Value};
+
+use crate::error::{Result, unsupported};
+use crate::stage::Gen;
+use crate::value::{Val, clif_type};
+
+impl Gen<'_> {
+    /// Accumulates the row into its group.
+    pub(crate) fn group(&mut self, groups: Groups, keys: &[Value], args: &[Option<Value>]) -> Result<()> {
+        let decl = &self.program.groups[groups];
+        let layout = RowLayout::groups(decl);
+        let keys = self.keys(keys)?;
+        let mut arg_vals = vec![];
+        for arg in args {
+            arg_vals.push(match arg {
+                Some(arg) => Some((self.get_text(*arg)?, self.ty(*arg))),
+                None => None,
+            });
+        }
+        let head = self.head_element(offset_of!(WorkerHead, groups), groups.index());
+        let entry = if keys.is_empty() {
+            let entries = self.load(types::I64, head, offset_of!(GroupsHead, entries));
+            self.b.ins().iadd_imm_s(entries, i64::from(layout.stride))
+        } else {
+            self.find_group(groups, &layout, head, &keys)?
+        };
+        for ((acc, field), arg) in decl.accs.iter().zip(&layout.fields[layout.keys..]).zip(arg_vals) {
+            self.accumulate(acc.op, entry, field, arg)?;
+        }
+        Ok(())
+    }
+
+    /// The entry of the keys' group, added where it is new.
+    fn find_group(&mut self, groups: Groups, layout: &RowLayout, head: ClifValue, keys: &[(Val, Type)]) -> Result<ClifValue> {
+        let hash = self.hash(keys)?;
+        let slots = self.load(types::I64, head, offset_of!(GroupsHead, slots));
+        let mask = self.load(types::I64, head, offset_of!(GroupsHead, mask));
+        let address = self.iconst(types::I64, i128::from(SLOT_ADDRESS));
+        let (probe, check, compare, differs, insert, found) =
+            (self.block(), self.block(), self.block(), self.block(), self.block(), self.block());
+        let at = self.b.append_block_param(probe, types::I64);
+        let entry = self.b.append_block_param(found, types::I64);
+        let first = self.b.ins().band(hash, mask);
+        self.jump(probe, &[first]);
+
+        self.b.switch_to_block(probe);
+        let offset = self.b.ins().ishl_imm_s(at, 3);
+        let slot_at = self.b.ins().iadd(slots, offset);
+        let slot = self.load(types::I64, slot_at, 0);
+        self.b.ins().brif(slot, check, &[], insert, &[]);
+
+        self.b.switch_to_block(check);
+        let other = self.b.ins().bxor(slot, hash);
+        let same_tag = self.b.ins().icmp(IntCC::UnsignedLessThanOrEqual, other, address);
+        self.b.ins().brif(same_tag, compare, &[], differs, &[]);
+
+        self.b.switch_to_block(differs);
+        let following = self.b.ins().iadd_imm_s(at, 1);
+        let following = self.b.ins().band(following, mask);
+        self.jump(probe, &[following]);
+
+        self.b.switch_to_block(compare);
+        let entries = self.load(types::I64, head, offset_of!(GroupsHead, entries));
+        let offset = self.b.ins().band(slot, address);
+        let known = self.b.ins().iadd(entries, offset);
+        for ((key, ty), field) in keys.iter().zip(&layout.fields) {
+            self.match_key(key, ty, known, field, differs)?;
+        }
+        self.jump(found, &[known]);
+
+        self.b.set_cold_block(insert);
+        self.b.switch_to_block(insert);
+        let number = self.iconst(types::I32, groups.index() as i128);
+        let new = self.call(Builtin::groups_insert, &[self.worker, number, hash])?;
+        self.fail_unless(new);
+        for ((key, ty), field) in keys.iter().zip(&layout.fields) {
+            self.write_field(key, ty, new, field)?;
+        }
+        self.jump(found, &[new]);
+        self.b.switch_to_block(found);
+        Ok(entry)
+    }
+
+    fn accumulate(&mut self, op: AccOp, entry: ClifValue, field: &Field, arg: Option<(Val, Type)>) -> Result<()> {
+        let at = field.offset as usize;
+        let repr = field.ty.repr;
+        match (op, arg) {
+            (AccOp::CountRows, _) | (AccOp::Count, None) => {
+                let count = self.load(types::I64, entry, at);
+                let count = self.b.ins().iadd_imm_s(count, 1);
+                self.store(count, entry, at);
+            }
+            (AccOp::Count, Some((val, _))) => {
+                let valid = self.validity(val.valid);
+                let one = self.b.ins().uextend(types::I64, valid);
+                let count = self.load(types::I64, entry, at);
+                let count = self.b.ins().iadd(count, one);
+                self.store(count, entry, at);
+            }
+            (AccOp::Sum, Some((val, ty))) => {
+                let sum = self.load(clif_type(repr), entry, at);
+                let arg = if repr == Repr::I128 { self.wide(val.a) } else { val.a };
+                if repr != Repr::I128 && ty.repr != repr {
+                    return unsupported(format!("a sum of {ty} as {}", field.ty));
+                }
+                let is_float = repr == Repr::F64;
+                let more = if is_float { self.b.ins().fadd(sum, arg) } else { self.b.ins().iadd(sum, arg) };
+                let new = match val.valid {
+                    Some(valid) => self.b.ins().select(valid, more, sum),
+                    None => more,
+                };
+                self.store(new, entry, at);
+                self.see(entry, field, val.valid);
+            }
+            (AccOp::Min | AccOp::Max, Some((val, ty))) => self.extreme(op, entry, field, val, ty)?,
+            (AccOp::Sum | AccOp::Min | AccOp::Max, None) => return unsupported(format!("{} without an argument", op.name())),
+        }
+        Ok(())
+    }
+
+    /// Notes that a value that is not null has come.
+    fn see(&mut self, entry: ClifValue, field: &Field, valid: Option<ClifValue>) {
+        let Some(offset) = field.valid else { return };
+        let seen = match valid {
+            None => self.iconst(types::I8, 1),
+            Some(valid) => {
+                let before = self.load(types::I8, entry, offset as usize);
+                self.b.ins().bor(before, valid)
+            }
+        };
+        self.store(seen, entry, offset as usize);
+    }
+
+    fn extreme(&mut self, op: AccOp, entry: ClifValue, field: &Field, val: Val, ty: Type) -> Result<()> {
+        let (take, done, test) = (self.block(), self.block(), self.block());
+        if let Some(valid) = val.valid {
+            self.go_on_if(valid, done);
+        }
+        let offset = field.valid.expect("min and max have a validity byte") as usize;
+        let seen = self.load(types::I8, entry, offset);
+        self.b.ins().brif(seen, test, &[], take, &[]);
+        self.b.switch_to_block(test);
+        let a = self.load(clif_type(ty.repr), entry, field.offset as usize);
+        let b = (ty.repr == Repr::Str).then(|| self.load(types::I64, entry, field.offset as usize + 8));
+        let known = Val { a, b, valid: None, raw: None };
+        let comparison = if op == AccOp::Min { BinaryOp::Lt } else { BinaryOp::Gt };
+        let better = self.compare(comparison, val, ty, known, ty)?;
+        self.b.ins().brif(better, take, &[], done, &[]);
+        self.b.switch_to_block(take);
+        self.write_field(&val.with_valid(None), &ty, entry, field)?;
+        self.jump(done, &[]);
+        self.b.switch_to_block(done);
+        Ok(())
+    }
+}

@@ -1,0 +1,27 @@
+//! Where rows go to.
+
+mod build;
+mod emit;
+mod group;
+
+use stagefuse_ir::Sink;
+
+use crate::error::Result;
+use crate::stage::Gen;
+
+impl Gen<'_> {
+    /// Takes the current row, then goes on with the next.
+    pub(crate) fn sink(&mut self) -> Result<()> {
+        let decl = self.decl;
+        match &decl.sink {
+            Sink::Build { join, keys, payload } => self.build(*join, keys, payload)?,
+            // Branches on by itself.
+            Sink::Mark { probe } => return self.mark(probe),
+            Sink::Group { groups, keys, args } => self.group(*groups, keys, args)?,
+            Sink::Emit { columns } => self.emit(columns)?,
+        }
+        let next = self.next;
+        self.jump(next, &[]);
+        Ok(())
+    }
+}

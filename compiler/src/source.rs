@@ -1,0 +1,329 @@
+//! Where rows come from: columns of a batch, entries of a table.
+
+use std::mem::offset_of;
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{InstBuilder, Value as ClifValue, types};
+use stagefuse_ir::abi::{ColumnView, Morsel, STR_INLINE, WorkerHead};
+use stagefuse_ir::layout::{Field, RowLayout};
+use stagefuse_ir::{EntityRef, JoinRows, Op, Repr, Source, StmtKind, Storage, Type, Value};
+
+use crate::error::Result;
+use crate::stage::Gen;
+use crate::value::{Val, clif_type};
+
+/// Rows that are selected at a time, ahead of the row loop: their numbers stay in the first-level cache.
+const SELECTION_ROWS: i128 = 1024;
+
+/// The addresses of a column, loaded once ahead of the loops.
+#[derive(Copy, Clone)]
+pub(crate) struct Column {
+    values: ClifValue,
+    validity: Option<(ClifValue, ClifValue)>,
+    buffers: Option<ClifValue>,
+    values_bit: Option<ClifValue>,
+}
+
+/// Where a value can be loaded from.
+#[derive(Copy, Clone)]
+pub(crate) enum Origin {
+    /// A column of the batch, at the current row.
+    Column(usize),
+    /// A field of an entry. `maybe_null`: the entry's address may stand for a row of nulls, if this byte is 0.
+    Field { entry: ClifValue, field: Field, present: Option<ClifValue> },
+    /// A byte of an entry.
+    Byte { entry: ClifValue, offset: u32 },
+}
+
+impl Gen<'_> {
+    /// Layout of the table that the stage reads.
+    pub(crate) fn source_layout(&self) -> Option<RowLayout> {
+        match self.decl.source {
+            Source::Input { .. } => None,
+            Source::Groups(groups) => Some(RowLayout::groups(&self.program.groups[groups])),
+            Source::Join(join, _) => Some(RowLayout::join(&self.program.joins[join])),
+        }
+    }
+
+    /// Loads the addresses of columns that the stage uses.
+    pub(crate) fn prepare_source(&mut self, morsel: ClifValue) {
+        let Source::Input { .. } = self.decl.source else { return };
+        let used = self.used_values();
+        let views = self.load(types::I64, morsel, offset_of!(Morsel, columns));
+        for (index, value) in self.decl.params.iter().enumerate() {
+            self.origins.insert(*value, Origin::Column(index));
+            if !used[value.index()] {
+                self.columns.push(None);
+                continue;
+            }
+            let ty = self.ty(*value);
+            let at = index * size_of::<ColumnView>();
+            let storage = ty.sql.storage();
+            let values = self.load(types::I64, views, at + offset_of!(ColumnView, values));
+            let buffers = (storage == Storage::View).then(|| self.load(types::I64, views, at + offset_of!(ColumnView, buffers)));
+            let values_bit = (storage == Storage::Bits).then(|| self.load(types::I64, views, at + offset_of!(ColumnView, values_bit)));
+            let validity = ty.nullable.then(|| {
+                let bits = self.load(types::I64, views, at + offset_of!(ColumnView, validity));
+                (bits, self.load(types::I64, views, at + offset_of!(ColumnView, validity_bit)))
+            });
+            self.columns.push(Some(Column { values, validity, buffers, values_bit }));
+        }
+    }
+
+    fn used_values(&self) -> Vec<bool> {
+        use stagefuse_ir::Sink;
+        let mut used = vec![false; self.decl.values.len()];
+        let mut mark = |value: Value| used[value.index()] = true;
+        for stmt in &self.decl.body {
+            match &stmt.kind {
+                StmtKind::Let(_, op) => op.for_each_operand(&mut mark),
+                StmtKind::Filter(value) => mark(*value),
+                StmtKind::Probe(_) | StmtKind::Limit(_) => {}
+            }
+        }
+        for probe in self.decl.probes() {
+            probe.keys.iter().for_each(|key| mark(*key));
+            if let Some(region) = &probe.residual {
+                region.body.iter().for_each(|(_, op)| op.for_each_operand(&mut mark));
+                mark(region.result);
+            }
+        }
+        match &self.decl.sink {
+            Sink::Build { keys, payload, .. } => keys.iter().chain(payload).for_each(|value| mark(*value)),
+            Sink::Group { keys, args, .. } => keys.iter().chain(args.iter().flatten()).for_each(|value| mark(*value)),
+            Sink::Emit { columns } => columns.iter().for_each(|value| mark(*value)),
+            Sink::Mark { .. } => {}
+        }
+        used
+    }
+
+    /// For sources that read entries: says where fields lie, and drops rows whose matched byte is not the wanted one.
+    pub(crate) fn filter_matched(&mut self) -> Result<()> {
+        let Some(layout) = self.source_layout() else { return Ok(()) };
+        let entry = self.row;
+        for (value, field) in self.decl.params.iter().zip(&layout.fields) {
+            self.origins.insert(*value, Origin::Field { entry, field: *field, present: None });
+        }
+        if let (Source::Join(_, rows), Some(offset)) = (self.decl.source, layout.matched) {
+            let wanted = match rows {
+                JoinRows::All => {
+                    self.origins.insert(self.decl.params[layout.fields.len()], Origin::Byte { entry, offset });
+                    return Ok(());
+                }
+                JoinRows::Matched => true,
+                JoinRows::Unmatched => false,
+            };
+            let matched = self.load(types::I8, entry, offset as usize);
+            let keep = self.block();
+            if wanted {
+                self.b.ins().brif(matched, keep, &[], self.next, &[]);
+            } else {
+                self.b.ins().brif(matched, self.next, &[], keep, &[]);
+            }
+            self.b.switch_to_block(keep);
+        }
+        Ok(())
+    }
+
+    /// Number of statements at the start of the body that only filter on columns, by operations that neither fail nor call.
+    pub(crate) fn leading_filters(&self) -> usize {
+        if !matches!(self.decl.source, Source::Input { .. }) {
+            return 0;
+        }
+        let mut end = 0;
+        for (index, stmt) in self.decl.body.iter().enumerate() {
+            match &stmt.kind {
+                StmtKind::Let(_, op) if self.is_inline(op) => {}
+                StmtKind::Filter(_) => end = index + 1,
+                _ => break,
+            }
+        }
+        end
+    }
+
+    fn is_inline(&self, op: &Op) -> bool {
+        let no_text = |values: &[&Value]| values.iter().all(|value| self.ty(**value).repr != Repr::Str);
+        match op {
+            Op::Literal(lit) => self.program.literals[*lit].ty.repr != Repr::Str || self.short_literal(*lit).is_some(),
+            Op::Unary(unary, a) => !unary.can_fail() && no_text(&[a]) && self.ty(*a).repr != Repr::I128,
+            Op::Binary(binary, a, b) => !binary.can_fail() && (no_text(&[a, b]) || self.short_text_equality(*binary, *a, *b).is_some()),
+            Op::In(a, lits) => lits.len() <= 8 && (no_text(&[a]) || lits.iter().all(|lit| self.short_literal(*lit).is_some())),
+            Op::If(..) | Op::Like(..) | Op::Substr(..) | Op::Opaque(..) => false,
+        }
+    }
+
+    /// Two loops over each run of 1,024 rows: the first selects without branches, the second goes over what was selected.
+    ///
+    /// Mispredicted branches, not instructions, are what a selective scan costs.
+    pub(crate) fn selected_rows(&mut self, rows: ClifValue, leading: usize) -> Result<()> {
+        let selection = self.head(offset_of!(WorkerHead, selection));
+        let zero = self.iconst(types::I64, 0);
+        let (chunk, chunk_body, done) = (self.block(), self.block(), self.block());
+        let start = self.b.append_block_param(chunk, types::I64);
+        self.jump(chunk, &[zero]);
+        self.b.switch_to_block(chunk);
+        let more = self.b.ins().icmp(IntCC::UnsignedLessThan, start, rows);
+        self.b.ins().brif(more, chunk_body, &[], done, &[]);
+        self.b.switch_to_block(chunk_body);
+        let size = self.iconst(types::I64, SELECTION_ROWS);
+        let end = self.b.ins().iadd(start, size);
+        let end = self.b.ins().umin(end, rows);
+
+        // The selecting loop. Its values are not visible in the row loop, which computes again what it needs.
+        let (select, fused) = (self.block(), self.block());
+        let i = self.b.append_block_param(select, types::I64);
+        let count = self.b.append_block_param(select, types::I64);
+        let selected = self.b.append_block_param(fused, types::I64);
+        self.jump(select, &[start, zero]);
+        self.b.switch_to_block(select);
+        self.row = i;
+        self.enter_scope();
+        let mut keep = None;
+        let decl = self.decl;
+        for stmt in &decl.body[..leading] {
+            match &stmt.kind {
+                StmtKind::Let(value, op) => {
+                    let val = self.op(*value, op)?;
+                    self.define(*value, val);
+                }
+                StmtKind::Filter(value) => {
+                    let condition = self.condition(*value)?;
+                    keep = self.both(keep, Some(condition));
+                }
+                StmtKind::Probe(_) | StmtKind::Limit(_) => {}
+            }
+        }
+        self.leave_scope();
+        let keep = self.validity(keep);
+        let at = self.b.ins().ishl_imm_s(count, 2);
+        let at = self.b.ins().iadd(selection, at);
+        let number = self.b.ins().ireduce(types::I32, i);
+        self.store(number, at, 0);
+        let keep = self.b.ins().uextend(types::I64, keep);
+        let count = self.b.ins().iadd(count, keep);
+        let following = self.b.ins().iadd_imm_s(i, 1);
+        let more = self.b.ins().icmp(IntCC::UnsignedLessThan, following, end);
+        self.b.ins().brif(more, select, &[following.into(), count.into()], fused, &[count.into()]);
+
+        // The row loop.
+        let (head, body, next) = (self.block(), self.block(), self.block());
+        let k = self.b.append_block_param(head, types::I64);
+        self.b.switch_to_block(fused);
+        self.jump(head, &[zero]);
+        self.b.switch_to_block(head);
+        let more = self.b.ins().icmp(IntCC::UnsignedLessThan, k, selected);
+        self.b.ins().brif(more, body, &[], chunk, &[end.into()]);
+        self.b.switch_to_block(body);
+        let at = self.b.ins().ishl_imm_s(k, 2);
+        let at = self.b.ins().iadd(selection, at);
+        let number = self.load(types::I32, at, 0);
+        self.row = self.b.ins().uextend(types::I64, number);
+        self.next = next;
+        // What only the filters needed is dead code here; Cranelift drops it.
+        for stmt in &decl.body[..leading] {
+            if let StmtKind::Let(value, op) = &stmt.kind {
+                let val = self.op(*value, op)?;
+                self.define(*value, val);
+            }
+        }
+        self.statements(leading)?;
+        self.b.switch_to_block(next);
+        let following = self.b.ins().iadd_imm_s(k, 1);
+        self.jump(head, &[following]);
+        self.b.switch_to_block(done);
+        self.leave(stagefuse_ir::abi::Status::Ok);
+        Ok(())
+    }
+
+    /// Loads a value of the current row.
+    pub(crate) fn load_origin(&mut self, origin: Origin, ty: Type) -> Result<Val> {
+        Ok(match origin {
+            Origin::Column(index) => self.load_column(index, ty),
+            Origin::Byte { entry, offset } => Val::new(self.load(types::I8, entry, offset as usize)),
+            Origin::Field { entry, field, present } => {
+                let valid = ty.nullable.then_some(field.valid).flatten();
+                let valid = valid.map(|offset| self.load(types::I8, entry, offset as usize));
+                let valid = self.both(valid, present);
+                let a = self.load(clif_type(ty.repr), entry, field.offset as usize);
+                let b = (ty.repr == Repr::Str).then(|| self.load(types::I64, entry, field.offset as usize + 8));
+                let val = Val { a, b, valid, raw: None };
+                if present.is_some() { self.zero_null_text(val) } else { val }
+            }
+        })
+    }
+
+    fn load_column(&mut self, index: usize, ty: Type) -> Val {
+        let column = self.columns[index].expect("a column that is read counts as used");
+        let row = self.row;
+        let valid = column.validity.map(|(bits, first)| self.load_bit(bits, first, row));
+        match ty.sql.storage() {
+            Storage::Bits => {
+                let first = column.values_bit.expect("a column of bits has a bit number");
+                Val::new(self.load_bit(column.values, first, row)).with_valid(valid)
+            }
+            // A decimal held narrow is the low half of what lies there.
+            Storage::Fixed(width) => {
+                let offset = self.b.ins().imul_imm_s(row, i64::from(width));
+                let at = self.b.ins().iadd(column.values, offset);
+                Val::new(self.load(clif_type(ty.repr), at, 0)).with_valid(valid)
+            }
+            Storage::View => {
+                let offset = self.b.ins().ishl_imm_s(row, 4);
+                let at = self.b.ins().iadd(column.values, offset);
+                let a = self.load(types::I64, at, 0);
+                let b = self.load(types::I64, at, 8);
+                self.zero_null_text(Val { a, b: Some(b), valid, raw: Some(index) })
+            }
+        }
+    }
+
+    fn zero_null_text(&mut self, val: Val) -> Val {
+        let (Some(b), Some(valid)) = (val.b, val.valid) else { return val };
+        let zero = self.iconst(types::I64, 0);
+        let a = self.b.ins().select(valid, val.a, zero);
+        let b = self.b.ins().select(valid, b, zero);
+        Val { a, b: Some(b), ..val }
+    }
+
+    fn load_bit(&mut self, bits: ClifValue, first: ClifValue, row: ClifValue) -> ClifValue {
+        let bit = self.b.ins().iadd(first, row);
+        let byte = self.b.ins().ushr_imm_s(bit, 3);
+        let at = self.b.ins().iadd(bits, byte);
+        let byte = self.load(types::I8, at, 0);
+        let shift = self.b.ins().band_imm_s(bit, 7);
+        let shift = self.b.ins().ireduce(types::I8, shift);
+        let byte = self.b.ins().ushr(byte, shift);
+        self.b.ins().band_imm_s(byte, 1)
+    }
+
+    /// Length of a text, as i64.
+    pub(crate) fn text_length(&mut self, lo: ClifValue) -> ClifValue {
+        self.b.ins().band_imm_s(lo, 0xFFFF_FFFF)
+    }
+
+    /// Whether a text is held within its reference.
+    pub(crate) fn is_short(&mut self, lo: ClifValue) -> ClifValue {
+        let length = self.text_length(lo);
+        self.b.ins().icmp_imm_s(IntCC::UnsignedLessThanOrEqual, length, i64::from(STR_INLINE))
+    }
+
+    /// Turns the second word of a long view into an address.
+    pub(crate) fn resolve(&mut self, val: Val) -> Val {
+        let (Some(index), Some(hi)) = (val.raw, val.b) else { return val };
+        let buffers = self.columns[index].and_then(|column| column.buffers).expect("a column of views has buffers");
+        let short = self.is_short(val.a);
+        let (long, done) = (self.block(), self.block());
+        let b = self.b.append_block_param(done, types::I64);
+        self.b.ins().brif(short, done, &[hi.into()], long, &[]);
+        self.b.switch_to_block(long);
+        let buffer = self.b.ins().band_imm_s(hi, 0xFFFF_FFFF);
+        let at = self.b.ins().ishl_imm_s(buffer, 3);
+        let at = self.b.ins().iadd(buffers, at);
+        let base = self.load(types::I64, at, 0);
+        let offset = self.b.ins().ushr_imm_s(hi, 32);
+        let address = self.b.ins().iadd(base, offset);
+        self.jump(done, &[address]);
+        self.b.switch_to_block(done);
+        Val { b: Some(b), raw: None, ..val }
+    }
+}

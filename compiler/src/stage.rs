@@ -1,0 +1,342 @@
+//! The skeleton of a stage's function, and what its parts share.
+
+use std::collections::HashMap;
+use std::mem::offset_of;
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{
+    AbiParam, Block, BlockArg, FuncRef, InstBuilder, MemFlagsData, Signature, SourceLoc, StackSlotData, StackSlotKind, Type as ClifType,
+    Value as ClifValue, types,
+};
+use cranelift_codegen::isa::CallConv;
+use cranelift_frontend::FunctionBuilder;
+use cranelift_jit::JITModule;
+use cranelift_module::{Linkage, Module};
+use stagefuse_ir::abi::{AbiType, Builtin, ErrorCode, Morsel, Status, WorkerHead};
+use stagefuse_ir::{EntityRef, Program, Source, Stage, StageDecl, StmtKind, Type, Value};
+
+use crate::error::{CompileError, Result};
+use crate::source::{Column, Origin};
+use crate::value::Val;
+
+/// Generates one function.
+pub(crate) struct Gen<'a> {
+    pub(crate) program: &'a Program,
+    pub(crate) decl: &'a StageDecl,
+    pub(crate) b: FunctionBuilder<'a>,
+    module: &'a mut JITModule,
+    imports: HashMap<Builtin, FuncRef>,
+    pub(crate) worker: ClifValue,
+    pub(crate) columns: Vec<Option<Column>>,
+    /// Where each value that has not been computed yet can be loaded from.
+    pub(crate) origins: HashMap<Value, Origin>,
+    /// Values computed so far, by scope: what a scope computes is visible in it and in those it encloses.
+    scopes: Vec<HashMap<Value, Val>>,
+    /// The current row: its number, or the address of its entry.
+    pub(crate) row: ClifValue,
+    /// Where a row that is dropped goes.
+    pub(crate) next: Block,
+    /// Raises an error; takes its code and the value's number.
+    error: Block,
+    /// Returns a status without raising.
+    exit: Block,
+    /// What instructions come from, by number.
+    notes: Vec<String>,
+}
+
+impl<'a> Gen<'a> {
+    pub(crate) fn new(
+        program: &'a Program,
+        stage: Stage,
+        module: &'a mut JITModule,
+        b: FunctionBuilder<'a>,
+        imports: HashMap<Builtin, FuncRef>,
+    ) -> Self {
+        let none = ClifValue::from_u32(0);
+        let block = Block::from_u32(0);
+        Gen {
+            program,
+            decl: &program.stages[stage],
+            b,
+            module,
+            imports,
+            worker: none,
+            columns: vec![],
+            origins: HashMap::new(),
+            scopes: vec![HashMap::new()],
+            row: none,
+            next: block,
+            error: block,
+            exit: block,
+            notes: vec![],
+        }
+    }
+
+    /// Generates everything; yields what instructions come from.
+    pub(crate) fn run(mut self) -> Result<Vec<String>> {
+        let entry = self.b.create_block();
+        self.b.append_block_params_for_function_params(entry);
+        self.b.switch_to_block(entry);
+        self.worker = self.b.block_params(entry)[0];
+        let morsel = self.b.block_params(entry)[1];
+        self.error = self.b.create_block();
+        self.exit = self.b.create_block();
+        self.b.append_block_param(self.error, types::I32);
+        self.b.append_block_param(self.error, types::I32);
+        self.b.append_block_param(self.exit, types::I32);
+        self.b.set_cold_block(self.error);
+
+        let decl = self.decl;
+        self.origin(&decl.name);
+        self.prepare_source(morsel);
+        let rows = self.load(types::I64, morsel, offset_of!(Morsel, rows));
+        let leading = self.leading_filters();
+        if leading > 0 {
+            self.selected_rows(rows, leading)?;
+        } else {
+            self.all_rows(rows, morsel)?;
+        }
+
+        // What the loops branch to when they are done has been generated; now the ways out.
+        self.b.switch_to_block(self.error);
+        let params = [self.b.block_params(self.error)[0], self.b.block_params(self.error)[1]];
+        self.call(Builtin::raise, &[self.worker, params[0], params[1]])?;
+        let failed = self.b.ins().iconst(types::I32, i64::from(Status::Error as i32));
+        self.b.ins().return_(&[failed]);
+        self.b.switch_to_block(self.exit);
+        let status = self.b.block_params(self.exit)[0];
+        self.b.ins().return_(&[status]);
+        self.b.seal_all_blocks();
+        let config = self.module.target_config();
+        self.b.finalize(config);
+        Ok(self.notes)
+    }
+
+    /// The loop over every row of the morsel.
+    fn all_rows(&mut self, rows: ClifValue, morsel: ClifValue) -> Result<()> {
+        let (head, body, next, done) = (self.block(), self.block(), self.block(), self.block());
+        let i = self.b.append_block_param(head, types::I64);
+        let zero = self.iconst(types::I64, 0);
+        let entries = self.load(types::I64, morsel, offset_of!(Morsel, entries));
+        self.jump(head, &[zero]);
+        self.b.switch_to_block(head);
+        let more = self.b.ins().icmp(IntCC::UnsignedLessThan, i, rows);
+        self.b.ins().brif(more, body, &[], done, &[]);
+        self.b.switch_to_block(body);
+        self.row = match self.decl.source {
+            Source::Input { .. } => i,
+            _ => {
+                let stride = i64::from(self.source_layout().expect("a table has a layout").stride);
+                let offset = self.b.ins().imul_imm_s(i, stride);
+                self.b.ins().iadd(entries, offset)
+            }
+        };
+        self.next = next;
+        self.filter_matched()?;
+        self.statements(0)?;
+        self.b.switch_to_block(next);
+        let following = self.b.ins().iadd_imm_s(i, 1);
+        self.jump(head, &[following]);
+        self.b.switch_to_block(done);
+        self.leave(Status::Ok);
+        Ok(())
+    }
+
+    /// Generates the statements from `first` on, then the sink. Ends every path with a branch.
+    pub(crate) fn statements(&mut self, first: usize) -> Result<()> {
+        let decl = self.decl;
+        for stmt in &decl.body[first..] {
+            let note = stmt.note.as_deref().unwrap_or_default();
+            match &stmt.kind {
+                StmtKind::Let(value, op) => {
+                    self.origin(&format!("{value} {note}"));
+                    let val = self.op(*value, op)?;
+                    self.define(*value, val);
+                }
+                StmtKind::Filter(value) => {
+                    self.origin(&format!("filter {value} {note}"));
+                    self.filter(*value)?;
+                }
+                StmtKind::Probe(probe) => {
+                    self.origin(&format!("probe {} {note}", probe.join));
+                    self.probe(probe)?;
+                }
+                StmtKind::Limit(limit) => {
+                    self.origin(&format!("{limit} {note}"));
+                    self.limit(*limit)?;
+                }
+            }
+        }
+        self.origin(&format!("sink {}", decl.sink_note.as_deref().unwrap_or_default()));
+        self.sink()
+    }
+
+    // Values.
+
+    pub(crate) fn define(&mut self, value: Value, val: Val) {
+        self.scopes.last_mut().expect("there is a scope").insert(value, val);
+    }
+
+    /// The value in registers, loaded now if that has not been done where it is visible.
+    pub(crate) fn get(&mut self, value: Value) -> Result<Val> {
+        if let Some(val) = self.scopes.iter().rev().find_map(|scope| scope.get(&value)) {
+            return Ok(*val);
+        }
+        let origin = self.origins.get(&value).copied();
+        let origin = origin.ok_or_else(|| CompileError::Backend(format!("{value} is used before it is defined")))?;
+        let val = self.load_origin(origin, self.ty(value))?;
+        self.define(value, val);
+        Ok(val)
+    }
+
+    /// As [`Self::get`], text with its second word turned into an address.
+    pub(crate) fn get_text(&mut self, value: Value) -> Result<Val> {
+        let val = self.get(value)?;
+        if val.raw.is_none() {
+            return Ok(val);
+        }
+        let val = self.resolve(val);
+        self.define(value, val);
+        Ok(val)
+    }
+
+    pub(crate) fn ty(&self, value: Value) -> Type {
+        self.decl.values[value]
+    }
+
+    pub(crate) fn enter_scope(&mut self) {
+        self.scopes.push(HashMap::new());
+    }
+
+    pub(crate) fn leave_scope(&mut self) {
+        self.scopes.pop();
+    }
+
+    // Small pieces.
+
+    /// Says what the next instructions come from.
+    fn origin(&mut self, what: &str) {
+        self.b.set_srcloc(SourceLoc::new(self.notes.len() as u32));
+        self.notes.push(what.trim_end().to_string());
+    }
+
+    pub(crate) fn block(&mut self) -> Block {
+        self.b.create_block()
+    }
+
+    pub(crate) fn jump(&mut self, block: Block, args: &[ClifValue]) {
+        let args: Vec<BlockArg> = args.iter().map(|arg| BlockArg::Value(*arg)).collect();
+        self.b.ins().jump(block, &args);
+    }
+
+    pub(crate) fn iconst(&mut self, ty: ClifType, value: i128) -> ClifValue {
+        if ty == types::I128 {
+            let lo = self.b.ins().iconst(types::I64, value as i64);
+            let hi = self.b.ins().iconst(types::I64, (value >> 64) as i64);
+            return self.b.ins().iconcat(lo, hi);
+        }
+        // Cranelift wants the bits of the type, zero-extended.
+        let bits = value as u64 & (u64::MAX >> (64 - ty.bits()));
+        self.b.ins().iconst(ty, bits as i64)
+    }
+
+    /// Loads from memory that is there, aligned or not.
+    pub(crate) fn load(&mut self, ty: ClifType, base: ClifValue, offset: usize) -> ClifValue {
+        self.b.ins().load(ty, MemFlagsData::new().with_notrap(), base, offset as i32)
+    }
+
+    pub(crate) fn store(&mut self, value: ClifValue, base: ClifValue, offset: usize) {
+        self.b.ins().store(MemFlagsData::new().with_notrap(), value, base, offset as i32);
+    }
+
+    /// A pointer of the worker's head.
+    pub(crate) fn head(&mut self, offset: usize) -> ClifValue {
+        self.load(types::I64, self.worker, offset)
+    }
+
+    /// An element of a table of pointers in the worker's head.
+    pub(crate) fn head_element(&mut self, offset: usize, index: usize) -> ClifValue {
+        let table = self.head(offset);
+        self.load(types::I64, table, index * 8)
+    }
+
+    pub(crate) fn matcher(&mut self, value: Value) -> ClifValue {
+        self.head_element(offset_of!(WorkerHead, matchers), value.index())
+    }
+
+    pub(crate) fn stack(&mut self, bytes: u32) -> ClifValue {
+        let slot = self.b.create_sized_stack_slot(StackSlotData::new(StackSlotKind::ExplicitSlot, bytes, 3));
+        self.b.ins().stack_addr(types::I64, slot, 0)
+    }
+
+    pub(crate) fn call(&mut self, builtin: Builtin, args: &[ClifValue]) -> Result<ClifValue> {
+        let function = match self.imports.get(&builtin) {
+            Some(function) => *function,
+            None => {
+                let ty = |ty: AbiType| match ty {
+                    AbiType::I32 => types::I32,
+                    AbiType::I64 | AbiType::Ptr => types::I64,
+                    AbiType::F64 => types::F64,
+                };
+                let mut signature = Signature::new(CallConv::SystemV);
+                signature.params.extend(builtin.params().iter().map(|param| AbiParam::new(ty(*param))));
+                signature.returns.push(AbiParam::new(ty(builtin.result())));
+                let id = self.module.declare_function(builtin.name(), Linkage::Import, &signature);
+                let id = id.map_err(|error| CompileError::Backend(error.to_string()))?;
+                let function = self.module.declare_func_in_func(id, self.b.func);
+                self.imports.insert(builtin, function);
+                function
+            }
+        };
+        let call = self.b.ins().call(function, args);
+        Ok(self.b.inst_results(call)[0])
+    }
+
+    /// Raises `code` where `condition` (a byte) holds for a row whose operands are not null.
+    pub(crate) fn fail_if(&mut self, condition: ClifValue, valid: Option<ClifValue>, code: ErrorCode, value: Value) {
+        let condition = match valid {
+            Some(valid) => self.b.ins().band(condition, valid),
+            None => condition,
+        };
+        let good = self.block();
+        let code = self.iconst(types::I32, i128::from(code as i32));
+        let number = self.iconst(types::I32, value.index() as i128);
+        self.b.ins().brif(condition, self.error, &[BlockArg::Value(code), BlockArg::Value(number)], good, &[]);
+        self.b.switch_to_block(good);
+    }
+
+    /// Goes on where `ok` (any integer) is not 0, else returns that an error waits.
+    pub(crate) fn fail_unless(&mut self, ok: ClifValue) {
+        let good = self.block();
+        let failed = self.iconst(types::I32, i128::from(Status::Error as i32));
+        self.b.ins().brif(ok, good, &[], self.exit, &[BlockArg::Value(failed)]);
+        self.b.switch_to_block(good);
+    }
+
+    /// Ends the function.
+    pub(crate) fn leave(&mut self, status: Status) {
+        let status = self.iconst(types::I32, i128::from(status as i32));
+        self.jump(self.exit, &[status]);
+    }
+
+    /// Both valid; absent where neither can be null.
+    pub(crate) fn both(&mut self, a: Option<ClifValue>, b: Option<ClifValue>) -> Option<ClifValue> {
+        match (a, b) {
+            (Some(a), Some(b)) => Some(self.b.ins().band(a, b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// 1 - x, for a byte that is 0 or 1.
+    pub(crate) fn invert(&mut self, x: ClifValue) -> ClifValue {
+        self.b.ins().bxor_imm_s(x, 1)
+    }
+
+    /// The validity as a byte, 1 where there is none.
+    pub(crate) fn validity(&mut self, valid: Option<ClifValue>) -> ClifValue {
+        match valid {
+            Some(valid) => valid,
+            None => self.iconst(types::I8, 1),
+        }
+    }
+}
