@@ -1,7 +1,7 @@
 //! Batches as generated code sees them.
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::compute::cast;
+use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::DataType;
 use stagefuse_ir::abi::{ColumnView, MAX_MORSEL_ROWS};
 use stagefuse_ir::{SqlType, Storage, Type};
@@ -10,6 +10,12 @@ use crate::error::Error;
 
 /// Validity of a column without nulls.
 static ALL_VALID: [u8; MAX_MORSEL_ROWS / 8] = [0xFF; MAX_MORSEL_ROWS / 8];
+
+/// A value that the wanted type cannot hold is an error, not a null.
+const CHECKED: CastOptions<'static> = CastOptions {
+    safe: false,
+    format_options: arrow::util::display::FormatOptions::new(),
+};
 
 /// The columns of a batch, in the forms that stages read, kept alive.
 pub(crate) struct Columns {
@@ -29,7 +35,7 @@ impl Columns {
         let mut arrays = Vec::with_capacity(types.len());
         for (column, ty) in batch.columns().iter().zip(types) {
             let wanted = arrow_type(ty.sql);
-            arrays.push(if *column.data_type() == wanted { column.clone() } else { cast(column, &wanted)? });
+            arrays.push(if *column.data_type() == wanted { column.clone() } else { cast_with_options(column, &wanted, &CHECKED)? });
         }
         let buffers = arrays.iter().map(|array| match array.as_string_view_opt() {
             Some(text) => text.data_buffers().iter().map(|buffer| buffer.as_ptr()).collect(),
@@ -66,7 +72,7 @@ impl Columns {
 }
 
 /// The Arrow type whose layout a stage reads.
-fn arrow_type(sql: SqlType) -> DataType {
+pub(crate) fn arrow_type(sql: SqlType) -> DataType {
     match sql {
         SqlType::Boolean => DataType::Boolean,
         SqlType::Int8 => DataType::Int8,

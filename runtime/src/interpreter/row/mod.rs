@@ -1,0 +1,4 @@
+//! Row operations.
+
+pub(crate) mod limit;
+pub(crate) mod probe;

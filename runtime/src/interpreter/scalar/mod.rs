@@ -1,0 +1,135 @@
+//! Scalar operations over vectors.
+
+mod arith;
+mod boolean;
+pub(crate) mod cast;
+mod compare;
+mod conditional;
+mod date;
+mod decimal;
+mod string;
+
+pub(crate) use conditional::region;
+
+use std::rc::Rc;
+
+use stagefuse_ir::abi::{ErrorCode, StrRef};
+use stagefuse_ir::{BinaryOp, EntityRef, Lit, Op, Repr, UnaryOp, Value};
+
+use super::level::Frame;
+use super::opaque;
+use super::vector::{Arg, Buf, Prim, Vector};
+use crate::error::Error;
+
+/// Evaluates the operation that defines `value` for the rows of the top level.
+pub(crate) fn eval(frame: &mut Frame<'_>, value: Value, op: &Op) -> Result<Rc<Vector>, Error> {
+    let ty = frame.plan.ty(value);
+    match op {
+        Op::Literal(lit) => Ok(Rc::new(literal(frame, *lit, ty.repr))),
+        Op::Unary(op, arg) => {
+            let (vector, from) = (frame.get(*arg)?, frame.plan.ty(*arg));
+            match op {
+                UnaryOp::Not => boolean::not(&vector),
+                UnaryOp::IsNull => Ok(boolean::is_null(&vector, true)),
+                UnaryOp::IsNotNull => Ok(boolean::is_null(&vector, false)),
+                UnaryOp::IsTrue => boolean::is_true(&vector),
+                // Whoever reads a value that is not nullable does not look at its validity.
+                UnaryOp::AssumeValid => Ok(vector),
+                UnaryOp::Convert | UnaryOp::Cast => cast::cast(&vector, from, ty, value),
+                UnaryOp::Neg | UnaryOp::NegChecked | UnaryOp::Abs => arith::unary(*op, &vector, from, ty, value),
+                UnaryOp::Year | UnaryOp::Month | UnaryOp::Day => date::part(*op, &vector),
+                UnaryOp::CharLength => string::char_length(&vector),
+            }
+        }
+        Op::Binary(op, a, b) => {
+            let (left, right) = (frame.get(*a)?, frame.get(*b)?);
+            let (from, other) = (frame.plan.ty(*a), frame.plan.ty(*b));
+            use BinaryOp::*;
+            match op {
+                And | Or => boolean::and_or(*op == And, &left, &right),
+                Eq | Ne | Lt | Le | Gt | Ge | NotDistinct | Distinct => compare::compare(*op, &left, &right, from, other),
+                Add | Sub | Mul | AddChecked | SubChecked | MulChecked | Div | Rem | BitAnd | BitOr | BitXor => {
+                    arith::binary(*op, &left, &right, ty, value)
+                }
+            }
+        }
+        Op::If(condition, then, otherwise) => conditional::eval(frame, *condition, then, otherwise, ty),
+        Op::In(arg, lits) => string::is_in(frame, value, *arg, lits),
+        Op::Like(arg, _) => string::like(frame, value, *arg),
+        Op::Substr(text, start, count) => string::substr(frame, value, *text, *start, *count),
+        Op::Opaque(opaque, args) => opaque::eval(frame, *opaque, args),
+    }
+}
+
+/// A literal in a representation.
+fn literal(frame: &Frame<'_>, lit: Lit, repr: Repr) -> Vector {
+    let words = frame.run.literals.words[lit.index()];
+    let valid = !frame.run.program.literals[lit].ty.nullable;
+    let number = ((u128::from(words[1]) << 64) | u128::from(words[0])) as i128;
+    match repr {
+        Repr::Bool => Vector::constant(number as u8, valid),
+        Repr::I8 => Vector::constant(number as i8, valid),
+        Repr::I16 => Vector::constant(number as i16, valid),
+        Repr::I32 => Vector::constant(number as i32, valid),
+        Repr::I64 => Vector::constant(number as i64, valid),
+        Repr::I128 => Vector::constant(number, valid),
+        Repr::F32 => Vector::constant(f64::from_bits(words[0]) as f32, valid),
+        Repr::F64 => Vector::constant(f64::from_bits(words[0]), valid),
+        Repr::Str => Vector::constant(StrRef { lo: words[0], hi: words[1] }, valid),
+    }
+}
+
+/// No error, where a kernel tells for each row whether it failed.
+const FINE: u8 = 0;
+
+/// Applies a function that may fail. Failures of nulls do not count.
+#[inline(always)]
+fn map_checked<A: Prim, R: Prim>(a: &Vector, value: Value, f: impl Fn(A) -> (R, u8)) -> Result<Vector, Error> {
+    let (mut failed, mut out) = (FINE, Buf::<R>::new());
+    let values = a.arg::<A>()?;
+    let mut one = |a: A| {
+        let (result, code) = f(a);
+        failed |= code;
+        result
+    };
+    match values {
+        Arg::Const(a) => out.push(one(a)),
+        Arg::Slice(a) => out.extend(a.iter().map(|a| one(*a))),
+    }
+    let result = Vector { data: R::wrap(out), valid: a.valid.clone(), constant: a.constant };
+    if failed != FINE {
+        let rows = if let Arg::Slice(a) = values { a.len() } else { 1 };
+        raise(&result, value, rows, |row| f(values.at(row)).1)?;
+    }
+    Ok(result)
+}
+
+/// Applies a function of two operands that may fail.
+#[inline(always)]
+fn zip_checked<A: Prim, B: Prim, R: Prim>(a: &Vector, b: &Vector, value: Value, f: impl Fn(A, B) -> (R, u8)) -> Result<Vector, Error> {
+    let failed = std::cell::Cell::new(FINE);
+    let result = super::vector::zip::<A, B, R>(a, b, |a, b| {
+        let (result, code) = f(a, b);
+        failed.set(failed.get() | code);
+        result
+    })?;
+    if failed.get() != FINE {
+        let (a, b) = (a.arg::<A>()?, b.arg::<B>()?);
+        let rows = match (a, b) {
+            (Arg::Slice(a), _) => a.len(),
+            (_, Arg::Slice(b)) => b.len(),
+            _ => 1,
+        };
+        raise(&result, value, rows, |row| f(a.at(row), b.at(row)).1)?;
+    }
+    Ok(result)
+}
+
+/// Raises the error of the first row that failed and is not null.
+fn raise(result: &Vector, value: Value, rows: usize, code: impl Fn(usize) -> u8) -> Result<(), Error> {
+    let failed = (0..rows).filter(|row| result.is_valid(*row)).map(code).find(|code| *code != FINE);
+    match failed.and_then(|code| ErrorCode::from_i32(i32::from(code))) {
+        Some(code) => Err(Error::Arithmetic { code, value }),
+        None => Ok(()),
+    }
+}
