@@ -1,22 +1,26 @@
 //! Ownership of code: one module for each stage, freed with its last handle.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cranelift_codegen::ir::{AbiParam, Signature, UserFuncName, types};
-use cranelift_codegen::isa::CallConv;
+use cranelift_codegen::ir::{AbiParam, ExternalName, Signature, UserFuncName, types};
 use cranelift_codegen::settings::{self, Configurable};
+use cranelift_codegen::{CodegenError, FinalizedRelocTarget};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_jit::{JITBuilder, JITModule};
-use cranelift_module::{Linkage, Module};
+use cranelift_module::{Linkage, Module, ModuleError};
 use stagefuse_ir::abi::{BuiltinTable, StageFn};
-use stagefuse_ir::{Program, Stage};
+use stagefuse_ir::{Op, Program, Stage, StmtKind};
 
 use crate::dump;
 use crate::error::{CompileError, Result};
 use crate::options::{OptLevel, Options};
 use crate::stage::Gen;
+
+/// Stack for stages with deeply nested conditionals.
+const DEEP_STACK: usize = 256 << 20;
 
 /// A compiled stage. Clones share the code, which is freed with the last of them.
 #[derive(Clone)]
@@ -95,16 +99,15 @@ pub fn compile(program: &Program, stage: Stage, builtins: &BuiltinTable, options
     }
     let isa = cranelift_native::builder().map_err(backend)?.finish(settings::Flags::new(flags)).map_err(backend)?;
     let mut builder = JITBuilder::with_isa(isa, cranelift_module::default_libcall_names());
-    // The builtins are the only symbols. A lookup that ends the search keeps Cranelift from asking the dynamic linker.
-    builder.symbol_lookup_fn(Box::new(|name| {
-        tracing::error!(name, "generated code refers to an unknown symbol");
-        None
-    }));
+    // The builtins are the only symbols: `build` refuses a function that refers to anything else before it is linked, so that the
+    // dynamic linker, which Cranelift would ask for unknown names, is never asked.
     for builtin in stagefuse_ir::abi::Builtin::ALL {
         builder.symbol(builtin.name(), builtins.address(*builtin));
     }
     let mut module = JITModule::new(builder);
-    match build(&mut module, program, stage, options) {
+    // Cranelift panics on what it cannot lower; a query must not.
+    let built = catch_unwind(AssertUnwindSafe(|| on_stack(program, stage, || build(&mut module, program, stage, options))));
+    match built.unwrap_or_else(|_| Err(CompileError::Backend("the code generator panicked".into()))) {
         Ok((function, bytes, clif, asm)) => {
             let time = start.elapsed();
             Ok(CompiledStage(Arc::new(Code { module: Some(module), function, bytes, time, clif, asm })))
@@ -123,24 +126,35 @@ fn build(
     stage: Stage,
     options: &Options,
 ) -> Result<(StageFn, usize, Option<String>, Option<String>)> {
-    let mut signature = Signature::new(CallConv::SystemV);
+    let mut signature = Signature::new(module.isa().default_call_conv());
     signature.params.extend([AbiParam::new(types::I64), AbiParam::new(types::I64)]);
     signature.returns.push(AbiParam::new(types::I32));
     let id = module.declare_function("stage", Linkage::Export, &signature).map_err(backend)?;
     let mut context = module.make_context();
     context.func.signature = signature;
     context.func.name = UserFuncName::user(0, id.as_u32());
-    context.set_disasm(options.dump);
     let mut frontend = FunctionBuilderContext::new();
-    let origins = {
+    let mut origins = {
         let b = FunctionBuilder::new(&mut context.func, &mut frontend);
         Gen::new(program, stage, module, b, HashMap::new()).run()?
     };
+    if options.dump && options.comments {
+        dump::name_operations(&mut origins, program, stage);
+    }
     let clif = options.dump.then(|| dump::clif(&context.func, options.comments.then_some(&origins)));
-    module.define_function(id, &mut context).map_err(backend)?;
+    module.define_function(id, &mut context).map_err(|error| match error {
+        ModuleError::Compilation(CodegenError::CodeTooLarge | CodegenError::ImplLimitExceeded) => {
+            CompileError::CodeTooLarge { bytes: usize::MAX, limit: options.max_code_bytes }
+        }
+        other => backend(other),
+    })?;
     let code = context.compiled_code().ok_or_else(|| CompileError::Backend("no code".into()))?;
     let bytes = code.code_buffer().len();
-    let asm = code.vcode.clone();
+    let foreign = |target: &FinalizedRelocTarget| matches!(target, FinalizedRelocTarget::ExternalName(ExternalName::LibCall(_)));
+    if code.buffer.relocs().iter().any(|reloc| foreign(&reloc.target)) {
+        return Err(CompileError::Unsupported("an instruction that this processor does not have".into()));
+    }
+    let asm = options.dump.then(|| dump::asm(module.isa(), code, options.comments.then_some(&origins)));
     if bytes > options.max_code_bytes {
         return Err(CompileError::CodeTooLarge { bytes, limit: options.max_code_bytes });
     }
@@ -149,6 +163,34 @@ fn build(
     // SAFETY: the function was declared with the signature of a `StageFn`.
     let function = unsafe { std::mem::transmute::<*const u8, StageFn>(address) };
     Ok((function, bytes, clif, asm))
+}
+
+/// Nested conditionals are generated recursively: deep ones get a stack of their own.
+fn on_stack<T: Send>(program: &Program, stage: Stage, body: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let nested = program.stages[stage].body.iter().map(|stmt| match &stmt.kind {
+        StmtKind::Let(_, op) => depth(op),
+        _ => 0,
+    });
+    if nested.max().unwrap_or(0) < 32 {
+        return body();
+    }
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(DEEP_STACK).spawn_scoped(scope, body).map_err(backend)?;
+        thread.join().unwrap_or_else(|_| Err(CompileError::Backend("the code generator panicked".into())))
+    })
+}
+
+/// How deep conditionals are nested, without recursion.
+fn depth(op: &Op) -> usize {
+    let mut deepest = 0;
+    let mut open = vec![(op, 0)];
+    while let Some((op, depth)) = open.pop() {
+        deepest = deepest.max(depth);
+        if let Op::If(_, then, otherwise) = op {
+            open.extend(then.body.iter().chain(&otherwise.body).map(|(_, op)| (op, depth + 1)));
+        }
+    }
+    deepest
 }
 
 fn backend(error: impl std::fmt::Display) -> CompileError {

@@ -8,7 +8,6 @@ use cranelift_codegen::ir::{
     AbiParam, Block, BlockArg, FuncRef, InstBuilder, MemFlagsData, Signature, SourceLoc, StackSlotData, StackSlotKind, Type as ClifType,
     Value as ClifValue, types,
 };
-use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::FunctionBuilder;
 use cranelift_jit::JITModule;
 use cranelift_module::{Linkage, Module};
@@ -245,19 +244,25 @@ impl<'a> Gen<'a> {
         self.b.ins().load(ty, MemFlagsData::new().with_notrap(), base, offset as i32)
     }
 
+    /// Loads what does not change while the function runs, from an address that is good whenever the function runs: Cranelift moves such
+    /// loads out of the loops.
+    pub(crate) fn load_fixed(&mut self, ty: ClifType, base: ClifValue, offset: usize) -> ClifValue {
+        self.b.ins().load(ty, MemFlagsData::trusted().with_readonly().with_can_move(), base, offset as i32)
+    }
+
     pub(crate) fn store(&mut self, value: ClifValue, base: ClifValue, offset: usize) {
         self.b.ins().store(MemFlagsData::new().with_notrap(), value, base, offset as i32);
     }
 
     /// A pointer of the worker's head.
     pub(crate) fn head(&mut self, offset: usize) -> ClifValue {
-        self.load(types::I64, self.worker, offset)
+        self.load_fixed(types::I64, self.worker, offset)
     }
 
     /// An element of a table of pointers in the worker's head.
     pub(crate) fn head_element(&mut self, offset: usize, index: usize) -> ClifValue {
         let table = self.head(offset);
-        self.load(types::I64, table, index * 8)
+        self.load_fixed(types::I64, table, index * 8)
     }
 
     pub(crate) fn matcher(&mut self, value: Value) -> ClifValue {
@@ -278,7 +283,7 @@ impl<'a> Gen<'a> {
                     AbiType::I64 | AbiType::Ptr => types::I64,
                     AbiType::F64 => types::F64,
                 };
-                let mut signature = Signature::new(CallConv::SystemV);
+                let mut signature = Signature::new(self.module.isa().default_call_conv());
                 signature.params.extend(builtin.params().iter().map(|param| AbiParam::new(ty(*param))));
                 signature.returns.push(AbiParam::new(ty(builtin.result())));
                 let id = self.module.declare_function(builtin.name(), Linkage::Import, &signature);

@@ -61,6 +61,7 @@ impl Gen<'_> {
                 let (long, done) = (self.block(), self.block());
                 let word = self.b.append_block_param(done, types::I64);
                 self.b.ins().brif(short, done, &[hi.into()], long, &[]);
+                self.b.set_cold_block(long);
                 self.b.switch_to_block(long);
                 let hash = self.call(Builtin::str_hash, &[key.a, hi])?;
                 self.jump(done, &[hash]);
@@ -114,6 +115,7 @@ impl Gen<'_> {
         let result = self.b.append_block_param(done, types::I8);
         let same = self.b.ins().icmp(IntCC::Equal, a, b);
         self.b.ins().brif(short, done, &[same.into()], long, &[]);
+        self.b.set_cold_block(long);
         self.b.switch_to_block(long);
         let length = self.text_length(lo);
         let same = self.call(Builtin::bytes_equal, &[a, b, length])?;
@@ -168,6 +170,7 @@ impl Gen<'_> {
         let (long, done) = (self.block(), self.block());
         let word = self.b.append_block_param(done, types::I64);
         self.b.ins().brif(short, done, &[hi.into()], long, &[]);
+        self.b.set_cold_block(long);
         self.b.switch_to_block(long);
         let copy = self.call(Builtin::str_intern, &[self.worker, lo, hi])?;
         self.jump(done, &[copy]);

@@ -145,9 +145,9 @@ impl Gen<'_> {
         let keys = self.keys(&probe.keys)?;
         let hash = self.hash(&keys)?;
         let slots = self.head(offset_of!(WorkerHead, joins));
-        let table = self.load(types::I64, slots, probe.join.index() * size_of::<JoinSlot>() + offset_of!(JoinSlot, table));
-        let directory = self.load(types::I64, table, offset_of!(JoinHead, directory));
-        let mask = self.load(types::I64, table, offset_of!(JoinHead, mask));
+        let table = self.load_fixed(types::I64, slots, probe.join.index() * size_of::<JoinSlot>() + offset_of!(JoinSlot, table));
+        let directory = self.load_fixed(types::I64, table, offset_of!(JoinHead, directory));
+        let mask = self.load_fixed(types::I64, table, offset_of!(JoinHead, mask));
         let at = self.b.ins().band(hash, mask);
         let at = self.b.ins().ishl_imm_s(at, 3);
         let at = self.b.ins().iadd(directory, at);

@@ -152,11 +152,43 @@ impl Gen<'_> {
         Ok(result)
     }
 
+    /// Quotient or remainder of 128 bits: the processor's division where both operands fit 64 bits, else a builtin. The divisor is not 0;
+    /// of a remainder it is not -1 either.
+    fn wide_quotient(&mut self, op: BinaryOp, x: ClifValue, y: ClifValue) -> Result<ClifValue> {
+        let ((x_lo, x_hi), (y_lo, y_hi)) = (self.b.ins().isplit(x), self.b.ins().isplit(y));
+        let is_div = op == BinaryOp::Div;
+        // -2^63 counts as wide: divided by -1 it does not fit 64 bits.
+        let smallest = self.iconst(types::I64, i128::from(i64::MIN));
+        let mut is_wide = self.b.ins().icmp(IntCC::Equal, x_lo, smallest);
+        for (lo, hi) in [(x_lo, x_hi), (y_lo, y_hi)] {
+            let sign = self.b.ins().sshr_imm_s(lo, 63);
+            let differs = self.b.ins().icmp(IntCC::NotEqual, sign, hi);
+            is_wide = self.b.ins().bor(is_wide, differs);
+        }
+        let (slow, quick, done) = (self.block(), self.block(), self.block());
+        let result = self.b.append_block_param(done, types::I128);
+        self.b.set_cold_block(slow);
+        self.b.ins().brif(is_wide, slow, &[], quick, &[]);
+        self.b.switch_to_block(quick);
+        let short = if is_div { self.b.ins().sdiv(x_lo, y_lo) } else { self.b.ins().srem(x_lo, y_lo) };
+        let short = self.wide(short);
+        self.jump(done, &[short]);
+        self.b.switch_to_block(slow);
+        let out = self.stack(16);
+        let builtin = if is_div { Builtin::i128_div } else { Builtin::i128_rem };
+        self.call(builtin, &[out, x_lo, x_hi, y_lo, y_hi])?;
+        let long = self.load(types::I128, out, 0);
+        self.jump(done, &[long]);
+        self.b.switch_to_block(done);
+        Ok(result)
+    }
+
     fn quotient(&mut self, value: Value, op: BinaryOp, a: ClifValue, b: ClifValue, valid: Option<ClifValue>) -> Result<ClifValue> {
         let ty = self.ty(value);
         // Operands decide the width: a narrow result of wide operands is cut to size behind the division.
         let types_of = [self.b.func.dfg.value_type(a), self.b.func.dfg.value_type(b)];
-        let width = types_of[0].bits().max(types_of[1].bits()).max(if ty.sql.scale().is_some() { 64 } else { 0 });
+        let least = if ty.sql.scale().is_some() { ty.repr.bytes() * 8 } else { 0 };
+        let width = types_of[0].bits().max(types_of[1].bits()).max(least);
         let repr = match width {
             8 => Repr::I8,
             16 => Repr::I16,
@@ -186,14 +218,10 @@ impl Gen<'_> {
                 y = self.b.ins().select(by_minus_one, one, y);
             }
         }
+        if repr == Repr::I128 {
+            return self.wide_quotient(op, x, y).map(|result| self.fit(result, ty.repr));
+        }
         let result = match (repr, op, signed) {
-            (Repr::I128, _, _) => {
-                let ((x_lo, x_hi), (y_lo, y_hi)) = (self.b.ins().isplit(x), self.b.ins().isplit(y));
-                let out = self.stack(16);
-                let builtin = if op == BinaryOp::Div { Builtin::i128_div } else { Builtin::i128_rem };
-                self.call(builtin, &[out, x_lo, x_hi, y_lo, y_hi])?;
-                self.load(types::I128, out, 0)
-            }
             (_, BinaryOp::Div, true) => self.b.ins().sdiv(x, y),
             (_, BinaryOp::Div, false) => self.b.ins().udiv(x, y),
             (_, _, true) => self.b.ins().srem(x, y),

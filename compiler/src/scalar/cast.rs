@@ -19,7 +19,7 @@ impl Gen<'_> {
             return Ok(val);
         }
         let result = match (from.sql, to.sql) {
-            (f, SqlType::Float64 | SqlType::Float32) => self.to_float(val.a, from, f, to)?,
+            (f, SqlType::Float64 | SqlType::Float32) => self.float_of(val.a, from, f, to)?,
             (_, SqlType::Decimal { scale, .. }) if from.sql.is_integer() && scale >= 0 => {
                 let x = self.widen(val.a, from, Repr::I128);
                 let power = self.iconst(types::I128, 10i128.pow(scale as u32));
@@ -46,7 +46,7 @@ impl Gen<'_> {
         }
     }
 
-    fn to_float(&mut self, x: ClifValue, from: Type, sql: SqlType, to: Type) -> Result<ClifValue> {
+    fn float_of(&mut self, x: ClifValue, from: Type, sql: SqlType, to: Type) -> Result<ClifValue> {
         let target = clif_type(to.repr);
         Ok(match sql {
             SqlType::Float32 => self.b.ins().fpromote(target, x),
@@ -72,15 +72,7 @@ impl Gen<'_> {
         let result = match (from.sql, to.sql) {
             (f, t) if f.is_integer() && t.is_integer() => {
                 let wide = self.widen(val.a, from, Repr::I128);
-                let bits = to.repr.bytes() * 8;
-                let (least, greatest) =
-                    if t.is_unsigned() { (0, (1i128 << bits) - 1) } else { (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1) };
-                let (least, greatest) = (self.iconst(types::I128, least), self.iconst(types::I128, greatest));
-                let below = self.b.ins().icmp(IntCC::SignedLessThan, wide, least);
-                let above = self.b.ins().icmp(IntCC::SignedGreaterThan, wide, greatest);
-                let outside = self.b.ins().bor(below, above);
-                self.fail_if(outside, val.valid, ErrorCode::Cast, value);
-                self.b.ins().ireduce(clif_type(to.repr), wide)
+                self.checked_range(value, wide, to, val.valid)
             }
             (f, SqlType::Decimal { precision, scale }) if f.is_integer() || f.scale().is_some() => {
                 let wide = self.widen(val.a, from, Repr::I128);
@@ -112,9 +104,56 @@ impl Gen<'_> {
                 let integer = self.b.ins().fcvt_to_sint_sat(types::I64, whole);
                 if to.repr == Repr::I64 { integer } else { self.b.ins().ireduce(clif_type(to.repr), integer) }
             }
+            (SqlType::Decimal { scale, .. }, t) if t.is_integer() => {
+                // Towards zero: the quotient of a division by a power of ten, which is neither 0 nor -1.
+                let wide = self.wide(val.a);
+                let Some(power) = 10i128.checked_pow(u32::from(scale.unsigned_abs())).filter(|_| scale >= 0) else {
+                    return unsupported(format!("a cast of {from} to {to}"));
+                };
+                let whole = if power == 1 { wide } else { self.divided(wide, power)? };
+                self.checked_range(value, whole, to, val.valid)
+            }
+            (f, t) if f.is_float() && t.is_integer() => {
+                let double = if from.repr == Repr::F32 { self.b.ins().fpromote(types::F64, val.a) } else { val.a };
+                let whole = self.b.ins().trunc(double);
+                let (least, end) = (self.b.ins().f64const(0.0), self.b.ins().f64const(2f64.powi(to.repr.bytes() as i32 * 8)));
+                let above = self.b.ins().fcmp(FloatCC::GreaterThanOrEqual, whole, least);
+                let below = self.b.ins().fcmp(FloatCC::LessThan, whole, end);
+                let inside = self.b.ins().band(above, below);
+                let outside = self.invert(inside);
+                self.fail_if(outside, val.valid, ErrorCode::Cast, value);
+                let integer = self.b.ins().fcvt_to_uint_sat(types::I64, whole);
+                if to.repr == Repr::I64 { integer } else { self.b.ins().ireduce(clif_type(to.repr), integer) }
+            }
+            // What cannot fail needs no check.
+            (f, t) if t.is_float() || f == SqlType::Boolean || f == t || f.default_repr() == Repr::I32 && t.default_repr() == Repr::I32 => {
+                return self.convert(value, a);
+            }
             _ => return unsupported(format!("a cast of {from} to {to}")),
         };
         Ok(Val::new(result).with_valid(val.valid))
+    }
+
+    /// An integer of 128 bits as a narrower one that it must fit in.
+    fn checked_range(&mut self, value: Value, wide: ClifValue, to: Type, valid: Option<ClifValue>) -> ClifValue {
+        let bits = to.repr.bytes() * 8;
+        let (least, greatest) =
+            if to.sql.is_unsigned() { (0, (1i128 << bits) - 1) } else { (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1) };
+        let (least, greatest) = (self.iconst(types::I128, least), self.iconst(types::I128, greatest));
+        let below = self.b.ins().icmp(IntCC::SignedLessThan, wide, least);
+        let above = self.b.ins().icmp(IntCC::SignedGreaterThan, wide, greatest);
+        let outside = self.b.ins().bor(below, above);
+        self.fail_if(outside, valid, ErrorCode::Cast, value);
+        self.b.ins().ireduce(clif_type(to.repr), wide)
+    }
+
+    /// A quotient by a constant, truncated.
+    fn divided(&mut self, wide: ClifValue, by: i128) -> Result<ClifValue> {
+        let by = self.iconst(types::I128, by);
+        let ((lo, hi), (by_lo, by_hi)) = (self.b.ins().isplit(wide), self.b.ins().isplit(by));
+        let out = self.stack(16);
+        self.call(Builtin::i128_div, &[out, lo, hi, by_lo, by_hi])?;
+        Ok(self.load(types::I128, out, 0))
     }
 
     fn decimal_result(&mut self, value: Value, to: Type, out: ClifValue, failed: ClifValue, valid: Option<ClifValue>) -> ClifValue {

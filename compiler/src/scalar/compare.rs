@@ -72,8 +72,20 @@ impl Gen<'_> {
                 if op == BinaryOp::Ne { self.invert(result) } else { result }
             }
             Repr::Str => {
+                // Most texts differ in their first four bytes, which lie in the first word; missing bytes are zero, as little as can be.
+                let (a_prefix, b_prefix) = (self.prefix(a.a), self.prefix(b.a));
+                let (alike, done) = (self.block(), self.block());
+                let result = self.b.append_block_param(done, types::I8);
+                let same = self.b.ins().icmp(IntCC::Equal, a_prefix, b_prefix);
+                let quick = self.b.ins().icmp(cc.unsigned(), a_prefix, b_prefix);
+                self.b.ins().brif(same, alike, &[], done, &[quick.into()]);
+                self.b.set_cold_block(alike);
+                self.b.switch_to_block(alike);
                 let order = self.call(Builtin::str_compare, &[a.a, a.b.expect("text"), b.a, b.b.expect("text")])?;
-                self.b.ins().icmp_imm_s(cc, order, 0)
+                let slow = self.b.ins().icmp_imm_s(cc, order, 0);
+                self.jump(done, &[slow]);
+                self.b.switch_to_block(done);
+                result
             }
             Repr::F32 | Repr::F64 => {
                 let (a, b) = (self.total_order(a.a, ta.repr), self.total_order(b.a, tb.repr));
@@ -84,6 +96,13 @@ impl Gen<'_> {
                 self.b.ins().icmp(cc, a, b)
             }
         })
+    }
+
+    /// The first four bytes of a text as a number of the same order.
+    fn prefix(&mut self, lo: ClifValue) -> ClifValue {
+        let bytes = self.b.ins().ushr_imm_s(lo, 32);
+        let bytes = self.b.ins().ireduce(types::I32, bytes);
+        self.b.ins().bswap(bytes)
     }
 
     /// A float as a signed integer of the same order (IEEE 754 totalOrder).

@@ -74,7 +74,7 @@ impl Gen<'_> {
                     Some((lo, hi)) => (self.iconst(types::I64, i128::from(lo)), self.iconst(types::I64, i128::from(hi))),
                     None => {
                         let table = self.head(std::mem::offset_of!(stagefuse_ir::abi::WorkerHead, literals));
-                        (self.load(types::I64, table, lit.index() * 16), self.load(types::I64, table, lit.index() * 16 + 8))
+                        (self.load_fixed(types::I64, table, lit.index() * 16), self.load_fixed(types::I64, table, lit.index() * 16 + 8))
                     }
                 };
                 Val { a, b: Some(b), valid: None, raw: None }

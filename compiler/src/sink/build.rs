@@ -26,7 +26,7 @@ impl Gen<'_> {
         let hash = self.hash(&key_vals)?;
         let payload = self.keys(payload)?;
         let slots = self.head(offset_of!(WorkerHead, joins));
-        let rows = self.load(types::I64, slots, join.index() * size_of::<JoinSlot>() + offset_of!(JoinSlot, rows));
+        let rows = self.load_fixed(types::I64, slots, join.index() * size_of::<JoinSlot>() + offset_of!(JoinSlot, rows));
         let used = self.load(types::I64, rows, offset_of!(RowsHead, used));
         let capacity = self.load(types::I64, rows, offset_of!(RowsHead, capacity));
         let (full, room) = (self.block(), self.block());

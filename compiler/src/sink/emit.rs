@@ -15,7 +15,7 @@ impl Gen<'_> {
     pub(crate) fn emit(&mut self, columns: &[Value]) -> Result<()> {
         let vals = self.keys(columns)?;
         let out = self.head(offset_of!(WorkerHead, out));
-        let table = self.load(types::I64, out, offset_of!(OutHead, columns));
+        let table = self.load_fixed(types::I64, out, offset_of!(OutHead, columns));
         let row = self.load(types::I64, out, offset_of!(OutHead, rows));
         let outputs = &self.program.output;
         for (column, ((val, ty), output)) in vals.iter().zip(outputs).enumerate() {
