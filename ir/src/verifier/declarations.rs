@@ -1,0 +1,146 @@
+//! Declarations, and what stages owe to one another.
+
+use super::{Errors, Law, Place};
+use crate::entities::{Groups, Join, Stage};
+use crate::program::{AccOp, Datum, Literal, Program, Sink, Source, StageDecl};
+use crate::types::{Repr, SqlType, Type};
+
+/// Most digits of a decimal.
+const MAX_PRECISION: u8 = 38;
+
+/// Checks everything but the stages.
+pub(super) fn verify(program: &Program, errors: &mut Errors) {
+    let columns = program.inputs.values().flat_map(|input| &input.columns);
+    let opaques = program.opaques.values().flat_map(|opaque| opaque.args.iter().chain([&opaque.result]));
+    let joins = program.joins.values().flat_map(|join| join.keys.iter().chain(&join.payload));
+    let groups = program.groups.values().flat_map(|groups| groups.keys.iter().chain(groups.accs.iter().map(|acc| &acc.ty)));
+    let literals = program.literals.values().map(|literal| &literal.ty);
+    for ty in columns.chain(literals).chain(opaques).chain(joins).chain(groups).chain(&program.output) {
+        verify_type(*ty, errors);
+    }
+    for (lit, literal) in program.literals.iter() {
+        if let Err(message) = verify_literal(literal) {
+            errors.push(Law::Literals, format!("{lit} {message}"));
+        }
+    }
+    for (groups, decl) in program.groups.iter() {
+        for acc in &decl.accs {
+            let holds = match acc.op {
+                AccOp::CountRows | AccOp::Count => acc.ty == Type::new(SqlType::Int64, false),
+                AccOp::Sum => match acc.ty.sql {
+                    SqlType::Int64 | SqlType::UInt64 | SqlType::Float64 => true,
+                    SqlType::Decimal { .. } => acc.ty.repr == Repr::I128,
+                    _ => false,
+                },
+                AccOp::Min | AccOp::Max => true,
+            };
+            errors.check(holds, Law::Accumulators, || format!("{groups}: {} cannot be {}", acc.op.name(), acc.ty));
+        }
+    }
+    for ty in &program.output {
+        let holds = ty.repr == ty.sql.default_repr();
+        errors.check(holds, Law::Emit, || format!("the output column {ty} is not in its default representation"));
+    }
+    for (join, decl) in program.joins.iter() {
+        let marked = program.stages.values().any(|stage| stage.probes().any(|probe| probe.join == join && probe.marks_build));
+        let read = program.stages.values().any(|stage| matches!(stage.source, Source::Join(source, _) if source == join));
+        let used = match (marked, read) {
+            (true, _) => "a probe marks its rows",
+            (false, true) => "a stage reads its rows",
+            (false, false) => "no stage marks or reads its rows",
+        };
+        let is = if decl.tracked { "tracked" } else { "not tracked" };
+        errors.check(decl.tracked == (marked || read), Law::Tracked, || format!("{join} is {is}, but {used}"));
+    }
+    errors.check(program.stages.values().any(StageDecl::emits), Law::EmittingStages, || "no stage emits".into());
+}
+
+/// Law 2.
+pub(super) fn verify_type(ty: Type, errors: &mut Errors) {
+    if let SqlType::Decimal { precision, scale } = ty.sql {
+        let holds = (1..=MAX_PRECISION).contains(&precision) && scale.unsigned_abs() <= MAX_PRECISION;
+        errors.check(holds, Law::Types, || format!("there is no type {ty}"));
+    }
+    let narrow = matches!(ty.sql, SqlType::Decimal { .. }) && ty.repr == Repr::I64;
+    errors.check(ty.repr == ty.sql.default_repr() || narrow, Law::Types, || format!("{} cannot be held as {}", ty.sql, ty.repr.name()));
+}
+
+/// Law 3.
+fn verify_literal(literal: &Literal) -> Result<(), String> {
+    let Literal { ty, value } = literal;
+    if ty.nullable != (*value == Datum::Null) {
+        return Err(format!("= {value} is {}nullable", if ty.nullable { "" } else { "not " }));
+    }
+    let fits = match (value, ty.sql) {
+        (Datum::Null, _) | (Datum::Bool(_), SqlType::Boolean) | (Datum::Str(_), SqlType::Utf8) => true,
+        (Datum::Float(bits), SqlType::Float32) => {
+            let value = f64::from_bits(*bits);
+            value.is_nan() || f64::from(value as f32).to_bits() == *bits
+        }
+        (Datum::Float(_), SqlType::Float64) => true,
+        (Datum::Int(value), sql) => int_fits(*value, sql) && (ty.repr != Repr::I64 || fits_i64(*value, sql)),
+        _ => false,
+    };
+    if fits { Ok(()) } else { Err(format!("= {value} is no {ty}")) }
+}
+
+/// Whether a decimal fits in 64 bits; other types say for themselves.
+pub(super) fn fits_i64(value: i128, sql: SqlType) -> bool {
+    !matches!(sql, SqlType::Decimal { .. }) || i64::try_from(value).is_ok()
+}
+
+fn int_fits(value: i128, sql: SqlType) -> bool {
+    match sql {
+        SqlType::Int8 => i8::try_from(value).is_ok(),
+        SqlType::Int16 => i16::try_from(value).is_ok(),
+        SqlType::Int32 | SqlType::Date32 => i32::try_from(value).is_ok(),
+        SqlType::Int64 => i64::try_from(value).is_ok(),
+        SqlType::UInt8 => u8::try_from(value).is_ok(),
+        SqlType::UInt16 => u16::try_from(value).is_ok(),
+        SqlType::UInt32 => u32::try_from(value).is_ok(),
+        SqlType::UInt64 => u64::try_from(value).is_ok(),
+        SqlType::Decimal { precision, .. } => 10u128.checked_pow(precision.into()).is_none_or(|end| value.unsigned_abs() < end),
+        SqlType::Boolean | SqlType::Float32 | SqlType::Float64 | SqlType::Utf8 => false,
+    }
+}
+
+/// Laws 16 and 17, for one stage.
+pub(super) fn verify_order(program: &Program, stage: Stage, decl: &StageDecl, errors: &mut Errors) {
+    let builders = |join: Join| writers(program, move |sink| matches!(sink, Sink::Build { join: built, .. } if *built == join));
+    let fillers = |groups: Groups| writers(program, move |sink| matches!(sink, Sink::Group { groups: filled, .. } if *filled == groups));
+    match decl.source {
+        Source::Groups(groups) => written_before(stage, groups, &fillers(groups), errors, Place::Source),
+        Source::Join(join, _) => {
+            written_before(stage, join, &builders(join), errors, Place::Source);
+            let probed_later = program.stages.iter().find(|(s, decl)| *s >= stage && decl.probes().any(|probe| probe.join == join));
+            if let Some((later, _)) = probed_later {
+                errors.place = Some(Place::Source);
+                errors.push(Law::StageOrder, format!("the rows of {join} are read before {later} probes it"));
+            }
+        }
+        Source::Input { .. } => {}
+    }
+    for (i, stmt) in decl.body.iter().enumerate() {
+        if let crate::program::StmtKind::Probe(probe) = &stmt.kind {
+            written_before(stage, probe.join, &builders(probe.join), errors, Place::Stmt(i));
+        }
+    }
+    if let Sink::Mark { probe } = &decl.sink {
+        written_before(stage, probe.join, &builders(probe.join), errors, Place::Sink);
+    }
+    let emitted_before = program.stages.iter().take_while(|(s, _)| *s < stage).any(|(_, decl)| decl.emits());
+    errors.place = Some(Place::Sink);
+    errors.check(decl.emits() || !emitted_before, Law::EmittingStages, || "comes after a stage that emits, and does not emit".into());
+}
+
+fn writers(program: &Program, writes: impl Fn(&Sink) -> bool) -> Vec<Stage> {
+    program.stages.iter().filter(|(_, decl)| writes(&decl.sink)).map(|(stage, _)| stage).collect()
+}
+
+fn written_before(reader: Stage, state: impl std::fmt::Display, writers: &[Stage], errors: &mut Errors, place: Place) {
+    errors.place = Some(place);
+    errors.check(!writers.is_empty(), Law::StageOrder, || format!("reads {state}, which no stage writes"));
+    for writer in writers.iter().filter(|writer| **writer >= reader) {
+        errors.push(Law::StageOrder, format!("reads {state}, which {writer} writes"));
+    }
+}

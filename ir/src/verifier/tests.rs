@@ -1,0 +1,551 @@
+use super::*;
+use crate::parser::parse;
+use crate::program::{ProbeKind, Sink};
+
+/// A program with two join tables, a group table and an emitting stage; breaks no law.
+const GOOD: &str = r#"program {
+  input0 "t" (int64, decimal(15,2):i64, utf8?, boolean?, float64, date32, uint32, decimal(20,2))
+  lit0: int64 = 7
+  lit1: utf8 = "a%"
+  lit2: int64? = null
+  lit3: decimal(15,2) = 100000000000000
+  lit4: decimal(38,2) = 10000000000000000000000
+  opaque0 "f" (utf8?, int64) -> int64?
+  join0 keys(int64) payload(utf8?) tracked
+  groups0 keys(utf8?) accs(sum decimal(25,2)?, count_rows int64, min decimal(15,2):i64)
+  limit0 skip 0 fetch 10
+  output (utf8?, decimal(25,2)?)
+
+  s0 "build" {
+    source input0 (v0: int64, v1: decimal(15,2):i64, v2: utf8?, v3: boolean?, v4: float64, v5: date32, v6: uint32, v7: decimal(20,2))
+    ;BUILD
+    filter v3
+    build join0 keys(v0) payload(v2)
+  }
+
+  s1 "probe" {
+    source input0 (v0: int64, v1: decimal(15,2):i64, v2: utf8?, v3: boolean?, v4: float64, v5: date32, v6: uint32, v7: decimal(20,2))
+    ;BODY
+    probe join0 inner keys(v0) -> (_, v100: utf8?) marks_build residual {
+      v101: boolean? = eq v100, v2
+      yield v101
+    }
+    group groups0 keys(v100) args(v1, _, v1)
+  }
+
+  s2 "groups" {
+    source groups0 (v0: utf8?, v1: decimal(25,2)?, v2: int64, v3: decimal(15,2):i64)
+    limit limit0
+    emit (v0, v1)
+  }
+
+  s3 "rest" {
+    source join0 unmatched (v0: int64, v1: utf8?)
+    v2: decimal(25,2)? = convert v0
+    emit (v1, v2)
+  }
+}
+"#;
+
+fn errors(text: &str) -> Vec<VerifierError> {
+    verify(&parse(text).unwrap()).err().unwrap_or_default()
+}
+
+/// The good program with `from` replaced.
+fn changed(from: &str, to: &str) -> String {
+    assert_eq!(GOOD.matches(from).count(), 1, "`{from}` names one place");
+    GOOD.replace(from, to)
+}
+
+/// The change breaks this law, and no other.
+#[track_caller]
+fn breaks(from: &str, to: &str, law: Law, messages: &[&str]) {
+    let found = errors(&changed(from, to));
+    let texts: Vec<_> = found.iter().map(|error| error.to_string()).collect();
+    let wanted: Vec<_> = messages.iter().map(|message| format!("{message} (law {})", law.number())).collect();
+    assert_eq!(texts, wanted);
+}
+
+/// The change breaks no law.
+#[track_caller]
+fn keeps(from: &str, to: &str) {
+    assert_eq!(errors(&changed(from, to)), []);
+}
+
+#[test]
+fn good() {
+    assert_eq!(errors(GOOD), []);
+}
+
+#[test]
+fn law_1_declared() {
+    breaks(";BODY", "\nlimit limit3", Law::Declared, &["s1: statement 0: limit3 is not declared"]);
+    breaks(";BODY", "\nv10: int64 = literal lit9", Law::Declared, &["s1: v10: lit9 is not declared"]);
+    breaks(";BODY", "\nv10: boolean? = like v2 lit9", Law::Declared, &["s1: v10: lit9 is not declared"]);
+    breaks(";BODY", "\nv10: boolean = in v0 [lit9]", Law::Declared, &["s1: v10: a literal of the list is not declared"]);
+    breaks(";BODY", "\nv10: boolean = opaque1(v0)", Law::Declared, &["s1: v10: opaque1 is not declared"]);
+    let unwritten = "s1: statement 0: reads join7, which no stage writes";
+    let found = errors(&changed(";BODY", "\nprobe join7 semi keys(v0) -> ()"));
+    assert_eq!(found[0].to_string(), "s1: statement 0: join7 is not declared (law 1)");
+    assert_eq!(found[1].to_string(), format!("{unwritten} (law 16)"));
+    assert_eq!(errors(&changed("source join0 unmatched", "source join7 unmatched"))[0].law, Law::Declared);
+    assert_eq!(errors(&changed("source groups0", "source groups7"))[0].law, Law::Declared);
+    let found = errors(&GOOD.replacen("source input0 (", "source input7 (", 1));
+    assert_eq!(found[0].to_string(), "s0: source: input7 is not declared (law 1)");
+    assert!(errors(&changed("build join0", "build join7")).iter().any(|error| error.law == Law::Declared));
+    assert!(errors(&changed("group groups0", "group groups7")).iter().any(|error| error.law == Law::Declared));
+}
+
+#[test]
+fn law_2_types() {
+    let cast = |ty: &str| format!("\nv10: {ty} = cast v0");
+    breaks(";BODY", &cast("decimal(39,2)"), Law::Types, &["s1: v10: there is no type decimal(39,2)"]);
+    breaks(";BODY", &cast("decimal(0,0)"), Law::Types, &["s1: v10: there is no type decimal(0,0)"]);
+    breaks(";BODY", &cast("decimal(5,39)"), Law::Types, &["s1: v10: there is no type decimal(5,39)"]);
+    breaks(";BODY", &cast("int32:i64"), Law::Types, &["s1: v10: int32 cannot be held as i64"]);
+    breaks(";BODY", &cast("decimal(5,2):i32"), Law::Types, &["s1: v10: decimal(5,2) cannot be held as i32"]);
+    breaks("lit0: int64 =", "lit0: int64:i32 =", Law::Types, &["int64 cannot be held as i32"]);
+    keeps(";BODY", &cast("decimal(38,-38)"));
+}
+
+#[test]
+fn law_3_literals() {
+    breaks("lit0: int64 = 7", "lit0: int64? = 7", Law::Literals, &["lit0 = 7 is nullable"]);
+    breaks("lit2: int64? = null", "lit2: int64 = null", Law::Literals, &["lit2 = null is not nullable"]);
+    breaks("lit0: int64 = 7", "lit0: int64 = true", Law::Literals, &["lit0 = true is no int64"]);
+    breaks("lit0: int64 = 7", "lit0: int64 = 9223372036854775808", Law::Literals, &["lit0 = 9223372036854775808 is no int64"]);
+    breaks("lit0: int64 = 7", "lit0: int8 = -129", Law::Literals, &["lit0 = -129 is no int8"]);
+    breaks("lit0: int64 = 7", "lit0: uint64 = -1", Law::Literals, &["lit0 = -1 is no uint64"]);
+    breaks("lit0: int64 = 7", "lit0: float64 = 7", Law::Literals, &["lit0 = 7 is no float64"]);
+    breaks("lit0: int64 = 7", "lit0: float32 = 0x3fb999999999999a", Law::Literals, &["lit0 = 0x3fb999999999999a is no float32"]);
+    breaks(
+        "decimal(15,2) = 100000000000000",
+        "decimal(14,2) = 100000000000000",
+        Law::Literals,
+        &["lit3 = 100000000000000 is no decimal(14,2)"],
+    );
+    keeps("lit0: int64 = 7", "lit0: float32 = 0x3ff8000000000000");
+    keeps("lit0: int64 = 7", "lit0: float32 = 0x7ff8000000000001");
+    keeps("lit0: int64 = 7", "lit0: uint64 = 18446744073709551615");
+    keeps("lit0: int64 = 7", "lit0: utf8 = \"\"");
+}
+
+#[test]
+fn law_4_single_definition() {
+    breaks(";BODY", "\nv0: int64 = literal lit0", Law::SingleDefinition, &["s1: v0: v0 is defined twice"]);
+    let arms = "\nv10: int64 = if v3 { v11: int64 = neg v0 yield v11 } else { v11: int64 = neg v0 yield v11 }";
+    breaks(";BODY", arms, Law::SingleDefinition, &["s1: v11: v11 is defined twice"]);
+}
+
+#[test]
+fn law_5_definition_before_use() {
+    let law = Law::DefinitionBeforeUse;
+    breaks(";BODY", "\nv10: int64 = neg v11\nv11: int64 = neg v0", law, &["s1: v10: v11 is used before it is defined"]);
+    breaks(";BODY", "\nv10: int64 = neg v10", law, &["s1: v10: v10 is used before it is defined"]);
+    breaks(";BODY", "\nfilter v999", law, &["s1: statement 0: v999 is nowhere defined"]);
+    let arm = "\nv10: int64 = if v3 { v11: int64 = neg v0 yield v11 } else { yield v0 }\nv12: int64 = neg v11";
+    breaks(";BODY", arm, law, &["s1: v12: v11 is not visible here"]);
+    let other = "\nv10: int64 = if v3 { v11: int64 = neg v0 yield v11 } else { yield v11 }";
+    breaks(";BODY", other, law, &["s1: v10: v11 is not visible here"]);
+    for kind in ["semi", "anti", "mark"] {
+        let mark = if kind == "mark" { "mark v12: boolean" } else { "" };
+        let residual = "residual { v13: boolean? = eq v11, v2 yield v13 }";
+        let probe = format!("\nprobe join0 {kind} keys(v0) -> (v10: int64, v11: utf8?) {mark} {residual}");
+        keeps(";BODY", &probe);
+        breaks(";BODY", &format!("{probe}\nv20: int64 = neg v10"), law, &["s1: v20: v10 is not visible here"]);
+    }
+    let residual = "\nprobe join0 inner keys(v0) -> (_, _) residual { v13: boolean = eq v0, v0 yield v13 } filter v13";
+    breaks(";BODY", residual, law, &["s1: statement 1: v13 is not visible here"]);
+    breaks("emit (v0, v1)", "emit (v0, v9)", law, &["s2: sink: v9 is nowhere defined"]);
+    keeps(
+        ";BODY",
+        "\nv10: int64 = if v3 { v11: int64 = neg v0 v12: int64 = if v3 { yield v11 } else { yield v0 } yield v12 } else { yield v0 }",
+    );
+}
+
+/// Definitions that lead up to an operation: a value of most types.
+const VALUES: &str = "
+    v20: int32? = convert v5
+    v21: decimal(20,3) = cast v0
+    v22: decimal(15,2) = convert v1
+    v23: float32 = convert v0
+    v24: boolean = is_null v3
+    v25: int32 = convert v5
+    v26: uint64 = convert v6
+    v27: int64? = literal lit2";
+
+#[track_caller]
+fn accepts(op: &str) {
+    keeps(";BODY", &format!("{VALUES}\n{op}"));
+}
+
+#[track_caller]
+fn rejects(law: Law, op: &str) {
+    let found = errors(&changed(";BODY", &format!("{VALUES}\n{op}")));
+    assert_eq!(found.iter().map(|error| error.law).collect::<Vec<_>>(), [law], "{op}: {found:?}");
+}
+
+#[test]
+fn law_6_unary_operations() {
+    let bad = |op: &str| rejects(Law::OperationTypes, op);
+    accepts("v10: boolean? = not v3");
+    bad("v10: int64 = not v0");
+    bad("v10: boolean = not v0");
+    accepts("v10: boolean = is_true v3");
+    bad("v10: boolean = is_true v0");
+    accepts("v10: boolean = is_null v2");
+    bad("v10: int64 = is_null v2");
+    accepts("v10: boolean = is_not_null v0");
+    bad("v10: utf8? = is_not_null v2");
+    accepts("v10: int64 = neg v0");
+    accepts("v10: float64 = neg v4");
+    accepts("v10: decimal(38,2) = neg v1");
+    accepts("v10: decimal(16,2):i64 = neg v1");
+    bad("v10: decimal(38,3) = neg v1");
+    bad("v10: decimal(16,2):i64 = neg v7");
+    bad("v10: int32 = neg v0");
+    bad("v10: utf8? = neg v2");
+    bad("v10: boolean? = neg v3");
+    accepts("v10: decimal(20,2) = neg_checked v7");
+    bad("v10: float64 = neg_checked v4");
+    accepts("v10: int64 = abs v0");
+    accepts("v10: float64 = abs v4");
+    bad("v10: date32 = abs v5");
+    accepts("v10: int32 = year v5");
+    accepts("v10: int32 = month v5");
+    accepts("v10: int32 = day v5");
+    bad("v10: int32 = year v0");
+    bad("v10: int64 = day v5");
+    accepts("v10: int32? = char_length v2");
+    bad("v10: int64? = char_length v2");
+    bad("v10: int32 = char_length v0");
+    accepts("v10: utf8 = assume_valid v2");
+    bad("v10: utf8? = assume_valid v2");
+    bad("v10: decimal(15,2) = assume_valid v1");
+    bad("v10: int64 = assume_valid v2");
+}
+
+#[test]
+fn law_6_conversions() {
+    let bad = |op: &str| rejects(Law::OperationTypes, op);
+    accepts("v10: utf8? = convert v2");
+    accepts("v10: int64? = convert v0");
+    accepts("v10: int64 = convert v6");
+    accepts("v10: uint64 = convert v6");
+    bad("v10: int32 = convert v6");
+    bad("v10: uint64 = convert v0");
+    bad("v10: int32 = convert v0");
+    bad("v10: int64 = convert v26");
+    accepts("v10: float32 = convert v4");
+    accepts("v10: float32 = convert v0");
+    accepts("v10: float64 = convert v7");
+    bad("v10: int64 = convert v4");
+    accepts("v10: decimal(20,0) = convert v0");
+    accepts("v10: decimal(19,0):i64 = convert v0");
+    bad("v10: decimal(20,-1) = convert v0");
+    accepts("v10: decimal(10,2):i64 = convert v7");
+    bad("v10: decimal(20,3) = convert v7");
+    bad("v10: int64 = convert v7");
+    accepts("v10: int32 = convert v5");
+    accepts("v10: date32 = convert v25");
+    bad("v10: int64 = convert v5");
+    bad("v10: date32 = convert v0");
+    accepts("v10: uint8? = convert v3");
+    bad("v10: float64? = convert v3");
+    bad("v10: utf8 = convert v0");
+    bad("v10: boolean = convert v0");
+    accepts("v10: int8 = cast v0");
+    accepts("v10: uint64 = cast v4");
+    accepts("v10: decimal(20,-1) = cast v0");
+    accepts("v10: decimal(5,3):i64 = cast v7");
+    accepts("v10: int64 = cast v7");
+    accepts("v10: decimal(5,3) = cast v4");
+    bad("v10: float32 = cast v4");
+    bad("v10: int64? = cast v2");
+    bad("v10: int64? = cast v3");
+    bad("v10: int64 = cast v5");
+    bad("v10: date32 = cast v0");
+}
+
+#[test]
+fn law_6_binary_operations() {
+    let bad = |op: &str| rejects(Law::OperationTypes, op);
+    for op in ["add", "sub"] {
+        accepts(&format!("v10: int64 = {op} v0, v0"));
+        accepts(&format!("v10: float64 = {op} v4, v4"));
+        accepts(&format!("v10: decimal(16,2):i64 = {op} v1, v1"));
+        accepts(&format!("v10: decimal(21,2) = {op} v1, v7"));
+        accepts(&format!("v10: int64 = {op}_checked v0, v0"));
+        accepts(&format!("v10: decimal(21,2) = {op}_checked v1, v7"));
+        bad(&format!("v10: decimal(21,2):i64 = {op} v1, v7"));
+        bad(&format!("v10: decimal(21,2):i64 = {op}_checked v7, v1"));
+        bad(&format!("v10: decimal(21,3) = {op} v21, v7"));
+        bad(&format!("v10: decimal(21,3) = {op} v7, v7"));
+        bad(&format!("v10: int64 = {op} v0, v25"));
+        bad(&format!("v10: int32 = {op} v0, v0"));
+        bad(&format!("v10: float64 = {op}_checked v4, v4"));
+        bad(&format!("v10: date32 = {op} v5, v5"));
+        bad(&format!("v10: utf8? = {op} v2, v2"));
+    }
+    for op in ["mul", "mul_checked"] {
+        accepts(&format!("v10: int64 = {op} v0, v0"));
+        accepts(&format!("v10: decimal(30,4) = {op} v1, v1"));
+        accepts(&format!("v10: decimal(30,4):i64 = {op} v1, v1"));
+        accepts(&format!("v10: decimal(38,4) = {op} v7, v1"));
+        bad(&format!("v10: decimal(38,4):i64 = {op} v7, v1"));
+        bad(&format!("v10: decimal(30,2) = {op} v1, v1"));
+        bad(&format!("v10: decimal(30,2) = {op} v1, v0"));
+        bad(&format!("v10: int64 = {op} v0, v4"));
+        bad(&format!("v10: boolean? = {op} v3, v3"));
+    }
+    accepts("v10: float64 = mul v4, v4");
+    bad("v10: float64 = mul_checked v4, v4");
+    accepts("v10: int64 = div v0, v0");
+    accepts("v10: float64 = div v4, v4");
+    accepts("v10: decimal(30,1):i64 = div v21, v7");
+    accepts("v10: decimal(30,-1) = div v7, v21");
+    bad("v10: decimal(30,2) = div v7, v7");
+    bad("v10: int64 = div v0, v25");
+    accepts("v10: int64 = rem v0, v0");
+    accepts("v10: float64 = rem v4, v4");
+    accepts("v10: decimal(15,2):i64 = rem v7, v1");
+    bad("v10: decimal(15,2) = rem v7, v21");
+    bad("v10: date32 = rem v5, v5");
+    for op in ["bit_and", "bit_or", "bit_xor"] {
+        accepts(&format!("v10: int64 = {op} v0, v0"));
+        bad(&format!("v10: int64 = {op} v0, v25"));
+        bad(&format!("v10: boolean? = {op} v3, v3"));
+        bad(&format!("v10: decimal(15,2) = {op} v1, v1"));
+    }
+    for op in ["eq", "ne", "lt", "le", "gt", "ge", "not_distinct", "distinct"] {
+        accepts(&format!("v10: boolean = {op} v0, v0"));
+        accepts(&format!("v10: boolean = {op} v1, v7"));
+        accepts(&format!("v10: boolean? = {op} v2, v2"));
+        bad(&format!("v10: boolean = {op} v0, v25"));
+        bad(&format!("v10: boolean = {op} v7, v21"));
+        bad(&format!("v10: int64 = {op} v0, v0"));
+    }
+    for op in ["and", "or"] {
+        accepts(&format!("v10: boolean? = {op} v3, v24"));
+        bad(&format!("v10: boolean? = {op} v3, v0"));
+        bad(&format!("v10: int64? = {op} v3, v3"));
+    }
+}
+
+#[test]
+fn law_6_other_operations() {
+    let bad = |op: &str| rejects(Law::OperationTypes, op);
+    accepts("v10: int64 = literal lit0");
+    bad("v10: int32 = literal lit0");
+    accepts("v10: decimal(15,2):i64 = literal lit3");
+    accepts("v10: decimal(38,2) = literal lit4");
+    bad("v10: decimal(38,2):i64 = literal lit4");
+    accepts("v10: boolean = in v0 [lit0, lit0]");
+    accepts("v10: boolean = in v1 [lit3]");
+    accepts("v10: boolean = in v0 []");
+    bad("v10: boolean = in v0 [lit2]");
+    bad("v10: boolean = in v0 [lit1]");
+    bad("v10: boolean = in v7 [lit3]");
+    bad("v10: int64 = in v0 [lit0]");
+    accepts("v10: boolean? = like v2 lit1");
+    bad("v10: boolean? = like v2 lit0");
+    bad("v10: boolean = like v0 lit1");
+    bad("v10: utf8? = like v2 lit1");
+    accepts("v10: utf8? = substr v2, v0, v0");
+    accepts("v10: utf8? = substr v2, v0");
+    bad("v10: utf8? = substr v2, v25");
+    bad("v10: utf8? = substr v2, v0, v25");
+    bad("v10: utf8 = substr v0, v0");
+    bad("v10: int64? = substr v2, v0");
+    accepts("v10: int64 = if v3 { yield v0 } else { yield v0 }");
+    bad("v10: int64 = if v0 { yield v0 } else { yield v0 }");
+    bad("v10: int64 = if v3 { yield v0 } else { yield v25 }");
+    bad("v10: decimal(15,2) = if v3 { yield v22 } else { yield v1 }");
+    accepts("v10: int64? = opaque0(v2, v0)");
+    bad("v10: int64? = opaque0(v2)");
+    bad("v10: int64? = opaque0(v2, v25)");
+    bad("v10: int32? = opaque0(v2, v0)");
+}
+
+#[test]
+fn law_7_nullability() {
+    let bad = |op: &str| rejects(Law::Nullability, op);
+    bad("v10: boolean = not v3");
+    bad("v10: boolean = and v3, v24");
+    bad("v10: boolean = or v24, v3");
+    bad("v10: boolean = eq v2, v2");
+    accepts("v10: boolean = distinct v2, v2");
+    bad("v10: int32 = char_length v2");
+    bad("v10: int64 = literal lit2");
+    bad("v10: boolean = in v27 [lit0]");
+    bad("v10: boolean = like v2 lit1");
+    bad("v10: utf8 = substr v2, v0");
+    bad("v10: int64 = if v3 { yield v0 } else { yield v27 }");
+    bad("v10: int64 = if v3 { yield v27 } else { yield v0 }");
+    bad("v10: int64 = opaque0(v2, v0)");
+    bad("v10: int64? = opaque0(v2, v27)");
+    accepts("v10: int64? = neg v0");
+}
+
+#[test]
+fn law_8_source_columns() {
+    let groups = "source groups0 (v0: utf8?, v1: decimal(25,2)?, v2: int64, v3: decimal(15,2):i64)";
+    let law = Law::SourceColumns;
+    breaks(groups, &groups.replace(", v2: int64, v3: decimal(15,2):i64", ""), law, &["s2: source: 2 values for 4 columns"]);
+    breaks(groups, &groups.replace("v2: int64", "v2: int32"), law, &["s2: source: v2 is int32, the column int64"]);
+    breaks(groups, &groups.replace(":i64", ""), law, &["s2: source: v3 is decimal(15,2), the column decimal(15,2):i64"]);
+    keeps(groups, &groups.replace("v2: int64", "v2: int64?"));
+    let join = "source join0 unmatched (v0: int64, v1: utf8?)";
+    breaks(join, "source join0 all (v0: int64, v1: utf8?)", law, &["s3: source: 2 values for 3 columns"]);
+    keeps(join, "source join0 all (v0: int64, v1: utf8?, v9: boolean)");
+    let input = GOOD.replacen("v3: boolean?", "v3: boolean", 1);
+    assert_eq!(errors(&input)[0].to_string(), "s0: source: v3 is boolean, the column boolean? (law 8)");
+}
+
+#[test]
+fn law_9_probe_keys() {
+    let law = Law::ProbeKeys;
+    breaks(";BODY", "\nprobe join0 semi keys() -> (_, _)", law, &["s1: statement 0: 0 keys for the 1 of join0"]);
+    breaks(";BODY", "\nprobe join0 semi keys(v5) -> (_, _)", law, &["s1: statement 0: a key is date32, the table's int64"]);
+    keeps(";BODY", "\nv10: int64? = literal lit2\nprobe join0 semi keys(v10) -> (_, _)");
+    let text = GOOD.replace("join0 keys(int64)", "join0 keys(decimal(15,2))").replace("keys(v0) payload", "keys(v8) payload");
+    let text = text.replace(";BUILD", "\nv8: decimal(15,2) = convert v1").replace("inner keys(v0)", "inner keys(v1)");
+    let found = errors(&text);
+    assert_eq!(found[0].to_string(), "s1: statement 0: a key is decimal(15,2):i64, the table's decimal(15,2) (law 9)");
+}
+
+#[test]
+fn law_10_probe_columns() {
+    let law = Law::ProbeColumns;
+    breaks(";BODY", "\nprobe join0 semi keys(v0) -> (_)", law, &["s1: statement 0: 1 columns for the 2 of join0"]);
+    let probe = |kind: &str, columns: &str| format!("\nprobe join0 {kind} keys(v0) -> ({columns})");
+    let key = "s1: statement 0: v10 is int32, the table's field int64";
+    breaks(";BODY", &probe("inner", "v10: int32, _"), law, &[key]);
+    let payload = "s1: statement 0: v10 is utf8, the table's field utf8?";
+    breaks(";BODY", &probe("inner", "_, v10: utf8"), law, &[payload]);
+    let outer = "s1: statement 0: v10 is int64, the table's field int64";
+    breaks(";BODY", &probe("outer", "v10: int64, _"), law, &[outer]);
+    keeps(";BODY", &probe("outer", "v10: int64?, v11: utf8?"));
+    breaks(";BODY", &probe("mark", "_, _"), law, &["s1: statement 0: a probe of kind mark has no mark"]);
+    let marked = |kind: &str, ty: &str| format!("{} mark v10: {ty}", probe(kind, "_, _"));
+    breaks(";BODY", &marked("semi", "boolean"), law, &["s1: statement 0: a probe of kind semi has a mark"]);
+    breaks(";BODY", &marked("mark", "int64"), law, &["s1: statement 0: the mark v10 is int64"]);
+    keeps(";BODY", &marked("mark", "boolean?"));
+}
+
+#[test]
+fn law_11_conditions() {
+    breaks(";BODY", "\nfilter v0", Law::Conditions, &["s1: statement 0: the filter's condition is int64"]);
+    let probe = "\nprobe join0 semi keys(v0) -> (_, _) residual { yield v0 }";
+    breaks(";BODY", probe, Law::Conditions, &["s1: statement 0: the residual condition is int64"]);
+}
+
+#[test]
+fn law_12_build() {
+    let build = "build join0 keys(v0) payload(v2)";
+    let law = Law::Build;
+    breaks(build, "build join0 keys(v0) payload()", law, &["s0: sink: 1 keys and 0 payload values for join0"]);
+    breaks(build, "build join0 keys(v5) payload(v2)", law, &["s0: sink: a value is date32, the table's field int64"]);
+    let nullable = "v9: int64? = literal lit2\nbuild join0 keys(v9) payload(v2)";
+    breaks(build, nullable, law, &["s0: sink: a value is int64?, the table's field int64"]);
+}
+
+#[test]
+fn law_13_group() {
+    let group = "group groups0 keys(v100) args(v1, _, v1)";
+    let law = Law::Group;
+    let with = |keys: &str, args: &str| format!("group groups0 keys({keys}) args({args})");
+    breaks(group, &with("v100", "v1, _"), law, &["s1: sink: 1 keys and 2 arguments for groups0"]);
+    breaks(group, &with("v0", "v1, _, v1"), law, &["s1: sink: a value is int64, the table's field utf8?"]);
+    breaks(group, &with("v2", "v1, v0, v1"), law, &["s1: sink: count_rows takes no argument"]);
+    breaks(group, &with("v2", "_, _, v1"), law, &["s1: sink: sum needs an argument"]);
+    breaks(group, &with("v2", "v0, _, v1"), law, &["s1: sink: sum as decimal(25,2)? does not take int64"]);
+    breaks(group, &with("v2", "v1, _, v7"), law, &["s1: sink: min as decimal(15,2):i64 does not take decimal(20,2)"]);
+    keeps(group, &with("v2", "v7, _, v1"));
+    let nullable = format!("v110: decimal(15,2):i64? = convert v1\n{}", with("v2", "v1, _, v110"));
+    breaks(group, &nullable, law, &["s1: sink: min as decimal(15,2):i64 does not take decimal(15,2):i64?"]);
+    let no_keys = GOOD.replace("groups0 keys(utf8?)", "groups0 keys()").replace("keys(v100)", "keys()");
+    let no_keys = no_keys.replace("groups0 (v0: utf8?, ", "groups0 (").replace("emit (v0, v1)", "v9: utf8? = literal lit1\nemit (v9, v1)");
+    assert_eq!(errors(&no_keys)[0].to_string(), "s1: sink: min as decimal(15,2):i64 does not take decimal(15,2):i64 (law 13)");
+}
+
+#[test]
+fn law_14_accumulators() {
+    let count = errors(&changed("count_rows int64", "count_rows int64?"));
+    assert_eq!(count[0].to_string(), "groups0: count_rows cannot be int64? (law 14)");
+    let sum = |ty: &str| errors(&changed("sum decimal(25,2)?", &format!("sum {ty}")))[0].to_string();
+    assert_eq!(sum("int32?"), "groups0: sum cannot be int32? (law 14)");
+    assert_eq!(sum("decimal(25,2):i64?"), "groups0: sum cannot be decimal(25,2):i64? (law 14)");
+}
+
+#[test]
+fn law_15_emit() {
+    let law = Law::Emit;
+    breaks("emit (v0, v1)", "emit (v0)", law, &["s2: sink: 1 values for 2 output columns"]);
+    breaks("emit (v0, v1)", "emit (v0, v3)", law, &["s2: sink: a value is decimal(15,2):i64, the output column decimal(25,2)?"]);
+    let found = errors(&changed("output (utf8?, ", "output (utf8, "));
+    assert_eq!(found[0].to_string(), "s2: sink: a value is utf8?, the output column utf8 (law 15)");
+    let output = "output (utf8?, decimal(25,2)?)";
+    let narrow = "the output column decimal(25,2):i64? is not in its default representation";
+    breaks(output, "output (utf8?, decimal(25,2):i64?)", law, &[narrow]);
+    keeps("emit (v0, v1)", "v9: decimal(25,2):i64 = convert v3\nemit (v0, v9)");
+}
+
+#[test]
+fn law_16_order_of_stages() {
+    let law = Law::StageOrder;
+    let found =
+        errors(&changed("build join0 keys(v0) payload(v2)", "probe join0 semi keys(v0) -> (_, _)\nbuild join0 keys(v0) payload(v2)"));
+    assert_eq!(found.iter().map(|error| error.to_string()).collect::<Vec<_>>(), ["s0: statement 1: reads join0, which s0 writes (law 16)"]);
+    let unwritten = errors(&changed("group groups0 keys(v100) args(v1, _, v1)", "mark join0 keys(v0) -> (_, _)"));
+    assert_eq!(
+        unwritten.iter().map(|error| error.to_string()).collect::<Vec<_>>(),
+        ["s2: source: reads groups0, which no stage writes (law 16)"]
+    );
+    let probe = "limit limit0\nprobe join0 semi keys(v2) -> (_, _)";
+    keeps("limit limit0", probe);
+    let later = "emit (v1, v2)\n}\n s4 \"\" { source groups0 (v0: utf8?, v1: decimal(25,2)?, v2: int64, v3: decimal(15,2):i64)
+        probe join0 semi keys(v2) -> (_, _) emit (v0, v1)";
+    breaks("emit (v1, v2)", later, law, &["s3: source: the rows of join0 are read before s4 probes it"]);
+}
+
+#[test]
+fn law_17_emitting_stages() {
+    let law = Law::EmittingStages;
+    let group = "build join0 keys(v0) payload(v1)";
+    let found = errors(&changed("emit (v1, v2)", group));
+    assert!(found.iter().any(|error| error.to_string() == "s3: sink: comes after a stage that emits, and does not emit (law 17)"));
+    let none = parse("program { output () }").unwrap();
+    let found = verify(&none).unwrap_err();
+    assert_eq!((found.len(), found[0].law, found[0].to_string().as_str()), (1, law, "no stage emits (law 17)"));
+}
+
+#[test]
+fn law_18_tracked_tables() {
+    let law = Law::Tracked;
+    breaks("payload(utf8?) tracked", "payload(utf8?)", law, &["join0 is not tracked, but a probe marks its rows"]);
+    let unmarked = changed(" marks_build residual", " residual").replace(" tracked", "");
+    assert_eq!(errors(&unmarked)[0].to_string(), "join0 is not tracked, but a stage reads its rows (law 18)");
+    let unused = "limit0 skip";
+    breaks(unused, "join1 keys() payload() tracked\nlimit0 skip", law, &["join1 is tracked, but no stage marks or reads its rows"]);
+}
+
+#[test]
+fn law_19_marking_sinks() {
+    // The text form has no word for it: such a sink only comes from a builder.
+    let text = changed("group groups0 keys(v100) args(v1, _, v1)", "mark join0 keys(v0) -> (_, _)");
+    let mut program = parse(&text).unwrap();
+    let Sink::Mark { probe } = &mut program.stages[Stage::from_u32(1)].sink else { panic!("the sink marks") };
+    probe.kind = ProbeKind::Anti;
+    let found = verify(&program).unwrap_err();
+    assert_eq!(found[0].to_string(), "s1: sink: a marking sink is a semi join that marks (law 19)");
+}
+
+/// A value without a type also only comes from a builder; nothing panics.
+#[test]
+fn values_without_type() {
+    let mut program = parse(GOOD).unwrap();
+    program.stages[Stage::from_u32(2)].values.clear();
+    assert!(verify(&program).unwrap_err().iter().all(|error| error.law == Law::DefinitionBeforeUse));
+    assert!(program.to_string().contains("v0: unknown"));
+}
