@@ -12,10 +12,7 @@ use crate::error::Error;
 static ALL_VALID: [u8; MAX_MORSEL_ROWS / 8] = [0xFF; MAX_MORSEL_ROWS / 8];
 
 /// A value that the wanted type cannot hold is an error, not a null.
-const CHECKED: CastOptions<'static> = CastOptions {
-    safe: false,
-    format_options: arrow::util::display::FormatOptions::new(),
-};
+const CHECKED: CastOptions<'static> = CastOptions { safe: false, format_options: arrow::util::display::FormatOptions::new() };
 
 /// The columns of a batch, in the forms that stages read, kept alive.
 pub(crate) struct Columns {

@@ -7,6 +7,7 @@ use arrow::array::{
 };
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, SchemaRef};
+use arrow::error::ArrowError;
 use stagefuse_ir::Type;
 use stagefuse_ir::abi::{OUT_ROWS, OutColumn, OutHead, STR_INLINE, StrRef};
 
@@ -23,6 +24,8 @@ pub(crate) struct Output {
     types: Vec<Type>,
     schema: SchemaRef,
     pub(crate) batches: Vec<RecordBatch>,
+    /// Rows flushed since the last [`Output::take_rows`].
+    flushed: u64,
 }
 
 // SAFETY: the head's addresses are those of the buffers, which the output owns.
@@ -41,7 +44,7 @@ impl Output {
             .map(|(values, valid)| OutColumn { values: values.as_mut_ptr().cast(), valid: valid.as_mut_ptr() })
             .collect();
         let head = Box::new(OutHead { columns: columns.as_ptr(), rows: 0 });
-        Output { head, _columns: columns, values, valid, types: types.to_vec(), schema, batches: vec![] }
+        Output { head, _columns: columns, values, valid, types: types.to_vec(), schema, batches: vec![], flushed: 0 }
     }
 
     /// Turns the buffered rows into a batch and empties the buffers.
@@ -54,7 +57,18 @@ impl Output {
         let columns = (0..self.types.len()).map(|column| self.column(column, rows)).collect::<Result<Vec<_>, _>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         self.batches.push(RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?);
+        self.flushed += rows as u64;
         Ok(())
+    }
+
+    /// Forgets the buffered rows: their stage failed, and the text they refer to may be gone.
+    pub(crate) fn discard(&mut self) {
+        self.head.rows = 0;
+    }
+
+    /// How many rows have been flushed since the last call.
+    pub(crate) fn take_rows(&mut self) -> u64 {
+        std::mem::take(&mut self.flushed)
     }
 
     fn column(&self, column: usize, rows: usize) -> Result<ArrayRef, Error> {
@@ -71,8 +85,8 @@ impl Output {
                 Arc::new(arrow::array::BooleanArray::new(values, nulls))
             }
             DataType::Utf8View => Arc::new(views(self.texts(column, rows), nulls)),
-            DataType::Utf8 => offsets::<i32>(self.texts(column, rows), nulls.as_ref()),
-            DataType::LargeUtf8 => offsets::<i64>(self.texts(column, rows), nulls.as_ref()),
+            DataType::Utf8 => offsets::<i32>(self.texts(column, rows), nulls.as_ref())?,
+            DataType::LargeUtf8 => offsets::<i64>(self.texts(column, rows), nulls.as_ref())?,
             other => {
                 let width = self.types[column].sql.default_repr().bytes() as usize;
                 let data = ArrayData::builder(other.clone())
@@ -101,6 +115,7 @@ impl Output {
 /// Text as views; long text is copied, since what it refers to may go before the batch does.
 fn views(texts: &[StrRef], nulls: Option<NullBuffer>) -> StringViewArray {
     let is_valid = |row: usize| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
+    let mut buffers: Vec<Buffer> = vec![];
     let mut data: Vec<u8> = vec![];
     let mut views: Vec<u128> = Vec::with_capacity(texts.len());
     for (row, text) in texts.iter().enumerate() {
@@ -109,19 +124,31 @@ fn views(texts: &[StrRef], nulls: Option<NullBuffer>) -> StringViewArray {
         } else if text.lo as u32 <= STR_INLINE {
             views.push((u128::from(text.hi) << 64) | u128::from(text.lo));
         } else {
-            let offset = data.len() as u64;
             // SAFETY: an emitted text lives until its rows are flushed.
-            data.extend_from_slice(unsafe { strings::bytes(text) });
-            views.push((u128::from(offset << 32) << 64) | u128::from(text.lo));
+            let text_bytes = unsafe { strings::bytes(text) };
+            // Offsets of views are 32-bit integers with a sign.
+            if data.len() + text_bytes.len() > i32::MAX as usize && !data.is_empty() {
+                buffers.push(Buffer::from_vec(std::mem::take(&mut data)));
+            }
+            let place = ((data.len() as u64) << 32) | buffers.len() as u64;
+            data.extend_from_slice(text_bytes);
+            views.push((u128::from(place) << 64) | u128::from(text.lo));
         }
     }
-    let buffers = if data.is_empty() { vec![] } else { vec![Buffer::from_vec(data)] };
-    // SAFETY: every view is inline, or names a range of the one buffer with its prefix; text of the engine is UTF-8.
+    if !data.is_empty() {
+        buffers.push(Buffer::from_vec(data));
+    }
+    // SAFETY: every view is inline, or names a range of one of the buffers with its prefix; text of the engine is UTF-8.
     unsafe { StringViewArray::new_unchecked(ScalarBuffer::from(views), buffers, nulls) }
 }
 
-fn offsets<O: OffsetSizeTrait>(texts: &[StrRef], nulls: Option<&NullBuffer>) -> ArrayRef {
-    let mut builder = GenericStringBuilder::<O>::with_capacity(texts.len(), texts.iter().map(|text| text.lo as u32 as usize).sum());
+fn offsets<O: OffsetSizeTrait>(texts: &[StrRef], nulls: Option<&NullBuffer>) -> Result<ArrayRef, Error> {
+    let valid = texts.iter().enumerate().filter(|(row, _)| nulls.is_none_or(|nulls| nulls.is_valid(*row)));
+    let bytes: usize = valid.map(|(_, text)| text.lo as u32 as usize).sum();
+    if bytes > O::MAX_OFFSET {
+        return Err(ArrowError::OffsetOverflowError(bytes).into());
+    }
+    let mut builder = GenericStringBuilder::<O>::with_capacity(texts.len(), bytes);
     for (row, text) in texts.iter().enumerate() {
         if nulls.is_none_or(|nulls| nulls.is_valid(row)) {
             // SAFETY: as in `views`.
@@ -130,5 +157,5 @@ fn offsets<O: OffsetSizeTrait>(texts: &[StrRef], nulls: Option<&NullBuffer>) -> 
             builder.append_null();
         }
     }
-    Arc::new(builder.finish())
+    Ok(Arc::new(builder.finish()))
 }

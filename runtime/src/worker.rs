@@ -54,7 +54,7 @@ impl Worker {
             },
             joins: vec![none; program.joins.len()],
             groups: vec![std::ptr::null_mut(); program.groups.len()],
-            limits: shared.limits.iter().map(|limit| &raw const **limit).collect(),
+            limits: shared.limits.iter().map(|limit| limit.get().cast_const()).collect(),
             selection: vec![0; MAX_MORSEL_ROWS].into(),
             output,
             rows: program.joins.keys().map(|_| None).collect(),

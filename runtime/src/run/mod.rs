@@ -115,6 +115,9 @@ impl Run {
     /// Where memory runs out.
     pub fn table_cursor(&self, stage: Stage, partition: usize) -> Result<TableCursor, Error> {
         let shared = &*self.shared;
+        if partition >= shared.partitions {
+            return Err(Error::Internal(format!("partition {partition} of {}", shared.partitions)));
+        }
         match shared.program.stages[stage].source {
             Source::Input { .. } => Err(Error::Internal(format!("{stage} reads no table"))),
             Source::Groups(groups) => {
@@ -124,13 +127,9 @@ impl Run {
                 let mut merged = state.merged[partition].lock().unwrap_or_else(|poisoned| poisoned.into_inner());
                 if merged.is_none() {
                     let decl = &shared.program.groups[groups];
-                    *merged = Some(Arc::new(merge(decl, layout, workers, partition, shared.partitions, &shared.memory)?));
+                    *merged = Some(merge(decl, layout, workers, partition, shared.partitions, &shared.memory)?);
                 }
-                let mut table = Arc::clone(merged.as_ref().expect("just merged"));
-                if layout.keys == 0 && partition > 0 {
-                    // The one group of a table without keys is in partition 0.
-                    table = Arc::new(GroupTable::empty(layout));
-                }
+                let table = Arc::clone(merged.as_ref().expect("just merged"));
                 Ok(TableCursor { rows: CursorRows::Groups { table, next: 0 }, stride: layout.stride as usize })
             }
             Source::Join(join, _) => {
@@ -192,12 +191,18 @@ impl Run {
         };
         state.rows_in.fetch_add(morsel.rows, Ordering::Relaxed);
         state.nanos.fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
-        worker.count_arena()?;
-        match status {
+        let counted = worker.count_arena();
+        let flow = match status {
             s if s == Status::Ok as i32 => Ok(Flow::More),
             s if s == Status::Done as i32 => Ok(Flow::Done),
             _ => Err(worker.take_error()),
+        };
+        let flow = flow.and_then(|flow| counted.map(|()| flow));
+        if flow.is_err() {
+            // The worker goes back to the pool, and the rows' text may refer to a batch that goes.
+            worker.output.discard();
         }
+        flow
     }
 
     fn flush(&self, stage: Stage, worker: &mut Worker) -> Result<(), Error> {
@@ -205,8 +210,7 @@ impl Run {
             return Ok(());
         }
         worker.flush()?;
-        let rows: usize = worker.output.batches.iter().map(RecordBatch::num_rows).sum();
-        self.shared.stages[stage.index()].rows_out.fetch_add(rows as u64, Ordering::Relaxed);
+        self.shared.stages[stage.index()].rows_out.fetch_add(worker.output.take_rows(), Ordering::Relaxed);
         Ok(())
     }
 
@@ -233,7 +237,8 @@ impl Run {
                 Ok(parts)
             }
             Sink::Group { groups, .. } => {
-                let tables: Vec<_> = pool.iter_mut().filter_map(|worker| worker.take_groups(groups.index())).map(|table| *table).collect();
+                let tables: Vec<Arc<GroupTable>> =
+                    pool.iter_mut().filter_map(|worker| worker.take_groups(groups.index())).map(|table| Arc::new(*table)).collect();
                 state.rows_out.store(tables.iter().map(|table| table.rows() as u64).sum(), Ordering::Relaxed);
                 let _ = self.shared.groups[groups.index()].workers.set(tables);
                 Ok(0)

@@ -1,5 +1,6 @@
 //! What all workers of a run share.
 
+use std::cell::UnsafeCell;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -40,7 +41,7 @@ pub(crate) struct StageState {
 
 /// A group table whose workers are done: their tables, and the partitions merged so far.
 pub(crate) struct SharedGroups {
-    pub(crate) workers: OnceLock<Vec<GroupTable>>,
+    pub(crate) workers: OnceLock<Vec<Arc<GroupTable>>>,
     pub(crate) merged: Vec<Mutex<Option<Arc<GroupTable>>>>,
 }
 
@@ -56,7 +57,8 @@ pub(crate) struct Shared {
     pub(crate) join_layouts: Vec<RowLayout>,
     pub(crate) groups: Vec<SharedGroups>,
     pub(crate) group_layouts: Vec<RowLayout>,
-    pub(crate) limits: Vec<Box<LimitHead>>,
+    /// Cells: generated code counts in them, atomically.
+    pub(crate) limits: Vec<Box<UnsafeCell<LimitHead>>>,
     pub(crate) memory: Memory,
 }
 
@@ -72,6 +74,9 @@ impl Shared {
         {
             return Err(Error::Internal("engines, opaque expressions or schema do not fit the program".into()));
         }
+        if partitions == 0 {
+            return Err(Error::Internal("a run has one partition at least".into()));
+        }
         let literals = Literals::new(&program);
         let stages = engines.into_iter().zip(program.stages.keys());
         let stages = stages.map(|(engine, stage)| StageState::new(&program, stage, engine, &literals)).collect();
@@ -82,7 +87,7 @@ impl Shared {
             join_layouts: program.joins.values().map(RowLayout::join).collect(),
             groups: program.groups.keys().map(|_| SharedGroups { workers: OnceLock::new(), merged: merged() }).collect(),
             group_layouts: program.groups.values().map(RowLayout::groups).collect(),
-            limits: program.limits.keys().map(|_| Box::new(LimitHead { seen: 0 })).collect(),
+            limits: program.limits.keys().map(|_| Box::new(UnsafeCell::new(LimitHead { seen: 0 }))).collect(),
             memory: Memory::new(memory),
             schema,
             opaques,

@@ -1,5 +1,7 @@
 //! Merges the workers' group tables: partition *p* gets the entries whose hash falls into it.
 
+use std::sync::Arc;
+
 use stagefuse_ir::abi::{SLOT_ADDRESS, STR_INLINE, StrRef};
 use stagefuse_ir::layout::{Field, GROUP_HASH, RowLayout};
 use stagefuse_ir::{AccOp, GroupsDecl, Repr, SqlType};
@@ -17,19 +19,28 @@ fn partition_of(hash: u64, partitions: usize) -> usize {
 pub(crate) fn merge(
     decl: &GroupsDecl,
     layout: &RowLayout,
-    tables: &[GroupTable],
+    tables: &[Arc<GroupTable>],
     partition: usize,
     partitions: usize,
     memory: &Memory,
-) -> Result<GroupTable, Error> {
+) -> Result<Arc<GroupTable>, Error> {
+    if layout.keys == 0 && partition > 0 {
+        return Ok(Arc::new(GroupTable::empty(layout)));
+    }
+    let filled: Vec<&Arc<GroupTable>> = tables.iter().filter(|table| table.rows() > 0).collect();
+    if let [only] = filled[..]
+        && (partitions == 1 || layout.keys == 0)
+    {
+        return Ok(Arc::clone(only));
+    }
     let mut target = GroupTable::new(layout, memory)?;
     if layout.keys == 0 {
-        for table in tables.iter().filter(|_| partition == 0) {
+        for table in filled {
             combine_all(decl, layout, target.entry(0), table.entry(0));
         }
-        return Ok(target);
+        return Ok(Arc::new(target));
     }
-    for table in tables {
+    for table in filled {
         for row in 0..table.rows() {
             let entry = table.entry(row);
             // SAFETY: every entry begins with its hash.
@@ -47,7 +58,7 @@ pub(crate) fn merge(
             }
         }
     }
-    Ok(target)
+    Ok(Arc::new(target))
 }
 
 /// The entry of the same keys, if there is one.
