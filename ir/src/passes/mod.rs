@@ -8,3 +8,6 @@ mod ranges;
 
 pub use dce::eliminate_dead;
 pub use narrow::narrow;
+
+#[cfg(test)]
+mod tests;

@@ -240,6 +240,7 @@ impl StageNarrower<'_> {
             Op::Unary(unary, a) => {
                 self.relax_unary(unary, *a, self.values[value]);
                 let repr = match unary {
+                    UnaryOp::Convert if self.widens(value, *a) => Repr::I128,
                     UnaryOp::Convert | UnaryOp::Cast => fits,
                     UnaryOp::AssumeValid => self.values[*a].repr,
                     // Arithmetic; set_repr leaves alone what is not a decimal.
@@ -274,6 +275,13 @@ impl StageNarrower<'_> {
             *op = Op::Literal(lit);
             self.set_repr(value, fits);
         }
+    }
+
+    /// Whether a conversion was there to widen its operand before this pass came: this pass, run before, put it there.
+    fn widens(&self, value: Value, operand: Value) -> bool {
+        let before = &self.program.stages[self.stage].values;
+        let (from, to) = (before[operand], before[value]);
+        from.sql == to.sql && (from.repr, to.repr) == (Repr::I64, Repr::I128)
     }
 
     /// A result of 64 bits takes operands of 64 bits.
