@@ -242,10 +242,10 @@ impl Gen<'_> {
             Origin::Byte { entry, offset } => Val::new(self.load(types::I8, entry, offset as usize)),
             Origin::Field { entry, field, present } => {
                 let valid = ty.nullable.then_some(field.valid).flatten();
-                let valid = valid.map(|offset| self.load(types::I8, entry, offset as usize));
+                let valid = valid.map(|offset| self.load_row(types::I8, entry, offset as usize));
                 let valid = self.both(valid, present);
-                let a = self.load(clif_type(ty.repr), entry, field.offset as usize);
-                let b = (ty.repr == Repr::Str).then(|| self.load(types::I64, entry, field.offset as usize + 8));
+                let a = self.load_row(clif_type(ty.repr), entry, field.offset as usize);
+                let b = (ty.repr == Repr::Str).then(|| self.load_row(types::I64, entry, field.offset as usize + 8));
                 let val = Val { a, b, valid, raw: None };
                 if present.is_some() { self.zero_null_text(val) } else { val }
             }
@@ -265,13 +265,13 @@ impl Gen<'_> {
             Storage::Fixed(width) => {
                 let offset = self.b.ins().imul_imm_s(row, i64::from(width));
                 let at = self.b.ins().iadd(column.values, offset);
-                Val::new(self.load(clif_type(ty.repr), at, 0)).with_valid(valid)
+                Val::new(self.load_row(clif_type(ty.repr), at, 0)).with_valid(valid)
             }
             Storage::View => {
                 let offset = self.b.ins().ishl_imm_s(row, 4);
                 let at = self.b.ins().iadd(column.values, offset);
-                let a = self.load(types::I64, at, 0);
-                let b = self.load(types::I64, at, 8);
+                let a = self.load_row(types::I64, at, 0);
+                let b = self.load_row(types::I64, at, 8);
                 self.zero_null_text(Val { a, b: Some(b), valid, raw: Some(index) })
             }
         }
@@ -289,21 +289,22 @@ impl Gen<'_> {
         let bit = self.b.ins().iadd(first, row);
         let byte = self.b.ins().ushr_imm_s(bit, 3);
         let at = self.b.ins().iadd(bits, byte);
-        let byte = self.load(types::I8, at, 0);
+        let byte = self.load_row(types::I8, at, 0);
         let shift = self.b.ins().band_imm_s(bit, 7);
         let shift = self.b.ins().ireduce(types::I8, shift);
         let byte = self.b.ins().ushr(byte, shift);
         self.b.ins().band_imm_s(byte, 1)
     }
 
-    /// Length of a text, as i64.
+    /// Length of a text: the low half of its first word.
     pub(crate) fn text_length(&mut self, lo: ClifValue) -> ClifValue {
-        self.b.ins().band_imm_s(lo, 0xFFFF_FFFF)
+        let length = self.b.ins().ireduce(types::I32, lo);
+        self.b.ins().uextend(types::I64, length)
     }
 
     /// Whether a text is held within its reference.
     pub(crate) fn is_short(&mut self, lo: ClifValue) -> ClifValue {
-        let length = self.text_length(lo);
+        let length = self.b.ins().ireduce(types::I32, lo);
         self.b.ins().icmp_imm_s(IntCC::UnsignedLessThanOrEqual, length, i64::from(STR_INLINE))
     }
 
@@ -316,9 +317,10 @@ impl Gen<'_> {
         let b = self.b.append_block_param(done, types::I64);
         self.b.ins().brif(short, done, &[hi.into()], long, &[]);
         self.b.switch_to_block(long);
-        let buffer = self.b.ins().band_imm_s(hi, 0xFFFF_FFFF);
+        let buffer = self.text_length(hi);
         let at = self.b.ins().ishl_imm_s(buffer, 3);
         let at = self.b.ins().iadd(buffers, at);
+        // Not `load_row`: the view of a short text names no buffer.
         let base = self.load(types::I64, at, 0);
         let offset = self.b.ins().ushr_imm_s(hi, 32);
         let address = self.b.ins().iadd(base, offset);

@@ -244,6 +244,13 @@ impl<'a> Gen<'a> {
         self.b.ins().load(ty, MemFlagsData::new().with_notrap(), base, offset as i32)
     }
 
+    /// Loads a value of a row, which does not change while the function runs. Cranelift sinks such loads to where they are used, so that
+    /// few registers are taken at a time, or takes them out of the loop over a chain. The address must be good for the row
+    /// whatever the branches before it tested.
+    pub(crate) fn load_row(&mut self, ty: ClifType, base: ClifValue, offset: usize) -> ClifValue {
+        self.b.ins().load(ty, MemFlagsData::new().with_notrap().with_readonly().with_can_move(), base, offset as i32)
+    }
+
     /// Loads what does not change while the function runs, from an address that is good whenever the function runs: Cranelift moves such
     /// loads out of the loops.
     pub(crate) fn load_fixed(&mut self, ty: ClifType, base: ClifValue, offset: usize) -> ClifValue {
