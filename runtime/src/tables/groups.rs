@@ -119,3 +119,48 @@ impl GroupTable {
         unsafe { self.block.base().add((row + 1) * self.stride) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use stagefuse_ir::abi::hash_word;
+    use stagefuse_ir::{GroupsDecl, SqlType, Type};
+
+    use super::*;
+    use crate::config::Unlimited;
+
+    #[test]
+    fn every_group_is_found_after_the_table_has_grown() {
+        let memory = Memory::new(Arc::new(Unlimited));
+        let layout = RowLayout::groups(&GroupsDecl { keys: vec![Type::new(SqlType::Int64, false)], accs: vec![] });
+        let key = layout.fields[0].offset as usize;
+        let mut table = GroupTable::new(&layout, &memory).unwrap();
+        for number in 0..100_000u64 {
+            let entry = table.insert(hash_word(number, 1, 2), &memory).unwrap();
+            // SAFETY: the key lies within the entry.
+            unsafe {
+                assert_eq!(entry.add(key).cast::<u64>().read(), 0, "a new entry is zero");
+                entry.add(key).cast::<u64>().write(number);
+            }
+        }
+        assert_eq!(table.rows(), 100_000);
+        assert!(table.slots.len() >= 200_000, "at most half of the slots are taken");
+        for number in 0..100_000u64 {
+            let hash = hash_word(number, 1, 2);
+            let mut at = hash & table.head.mask;
+            loop {
+                // SAFETY: the head's addresses are those of the table; a slot holds the offset of an entry.
+                let (slot, found) = unsafe {
+                    let slot = *table.head.slots.add(at as usize);
+                    assert_ne!(slot, 0, "{number} is not found");
+                    (slot, table.head.entries.add((slot & SLOT_ADDRESS) as usize + key).cast::<u64>().read())
+                };
+                if (slot ^ hash) & !SLOT_ADDRESS == 0 && found == number {
+                    break;
+                }
+                at = (at + 1) & table.head.mask;
+            }
+        }
+    }
+}

@@ -88,3 +88,85 @@ impl JoinTable {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use stagefuse_ir::abi::hash_word;
+    use stagefuse_ir::{SqlType, Type};
+
+    use super::*;
+    use crate::config::Unlimited;
+
+    /// Builds two workers' rows with key `number % distinct`, null where the number is divisible by 10, and links them from two threads.
+    fn build(rows: u64, distinct: u64, null_equal: bool) -> (JoinTable, RowLayout) {
+        let memory = Memory::new(Arc::new(Unlimited));
+        let decl = JoinDecl {
+            keys: vec![Type::new(SqlType::Int64, true)],
+            payload: vec![Type::new(SqlType::Int64, false)],
+            null_equal,
+            tracked: true,
+        };
+        let layout = RowLayout::join(&decl);
+        let mut workers = vec![BuildRows::new(layout.stride), BuildRows::new(layout.stride)];
+        for number in 0..rows {
+            let row = workers[(number % 3 == 0) as usize].append(&memory).unwrap();
+            // SAFETY: the row is `stride` bytes long, and offsets are those of its layout.
+            unsafe {
+                row.write_bytes(0, layout.stride as usize);
+                row.add(JOIN_HASH as usize).cast::<u64>().write(hash_word(number % distinct, 0, 0));
+                row.add(layout.fields[0].offset as usize).cast::<u64>().write(number % distinct);
+                row.add(layout.fields[1].offset as usize).cast::<u64>().write(number);
+                row.add(layout.fields[0].valid.unwrap() as usize).write(u8::from(number % 10 != 0));
+            }
+        }
+        let table = JoinTable::new(&decl, &layout, workers, &memory).unwrap();
+        std::thread::scope(|scope| {
+            for thread in 0..2 {
+                let (table, stride) = (&table, layout.stride);
+                scope.spawn(move || (0..table.parts()).filter(|part| part % 2 == thread).for_each(|part| table.link(part, stride)));
+            }
+        });
+        (table, layout)
+    }
+
+    /// Numbers of the rows in the chain of a key.
+    fn chain(table: &JoinTable, layout: &RowLayout, key: u64) -> Vec<u64> {
+        let hash = hash_word(key, 0, 0);
+        let slot = table.directory[(hash & table.head.mask) as usize].load(Ordering::Relaxed);
+        let mut found = vec![];
+        if slot & join_tag(hash) == 0 {
+            return found;
+        }
+        let mut entry = (slot & SLOT_ADDRESS) as *const u8;
+        while !entry.is_null() {
+            // SAFETY: chains hold addresses of the table's rows.
+            unsafe {
+                if entry.add(JOIN_HASH as usize).cast::<u64>().read() == hash {
+                    found.push(entry.add(layout.fields[1].offset as usize).cast::<u64>().read());
+                }
+                entry = entry.add(JOIN_NEXT as usize).cast::<*const u8>().read();
+            }
+        }
+        found.sort_unstable();
+        found
+    }
+
+    #[test]
+    fn every_row_is_in_the_chain_of_its_key() {
+        for (rows, distinct, null_equal) in [(0, 1, false), (1, 1, true), (300, 7, false), (1000, 1000, true), (200_000, 150_000, false)] {
+            let (table, layout) = build(rows, distinct, null_equal);
+            assert!(table.directory.len().is_power_of_two() && table.directory.len() as u64 >= (rows * 2).max(16));
+            let mut expected = vec![vec![]; distinct as usize];
+            (0..rows)
+                .filter(|number| null_equal || number % 10 != 0)
+                .for_each(|number| expected[(number % distinct) as usize].push(number));
+            for key in 0..distinct {
+                assert_eq!(chain(&table, &layout, key), expected[key as usize], "key {key} of {rows} rows");
+            }
+            // Rows that no probe finds are still there to be read.
+            assert_eq!((0..table.parts()).map(|part| table.part(part).1 as u64).sum::<u64>(), rows);
+        }
+    }
+}
