@@ -160,7 +160,7 @@ impl<'a> Frame<'a> {
         if level == top {
             return load::field(&field, ty, &addresses);
         }
-        load::field(&field, ty, &gather(&addresses, &*self.map_to(top, level)?))
+        load::field(&field, ty, &gather(&addresses, &self.map_to(top, level)?))
     }
 
     /// For each row of level `from`, the row of level `to` below that it comes from.

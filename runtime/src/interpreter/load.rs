@@ -107,10 +107,7 @@ fn validity(view: &ColumnView, first: usize, rows: usize, map: Option<&[u32]>) -
 pub(crate) fn field(field: &Field, ty: Type, addresses: &[u64]) -> Result<Vector, Error> {
     let outer = ty.nullable && addresses.contains(&0);
     let valid = match field.valid.filter(|_| ty.nullable) {
-        // SAFETY: an address that is not 0 is that of a row of the field's table.
-        Some(offset) => {
-            Some(addresses.iter().map(|a| if *a == 0 { 0 } else { unsafe { *((*a + u64::from(offset)) as *const u8) } }).collect())
-        }
+        Some(offset) => Some(addresses.iter().map(|a| if *a == 0 { 0 } else { read::<u8>(*a, offset) }).collect()),
         None if outer => Some(addresses.iter().map(|a| u8::from(*a != 0)).collect::<Buf<u8>>()),
         None => None,
     };
