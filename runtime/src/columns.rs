@@ -87,3 +87,120 @@ pub(crate) fn arrow_type(sql: SqlType) -> DataType {
         SqlType::Utf8 => DataType::Utf8View,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{
+        BooleanArray, Decimal128Array, DictionaryArray, Int32Array, Int64Array, LargeStringArray, StringArray, StringViewArray,
+    };
+    use arrow::datatypes::{Field, Int8Type, Schema};
+
+    use super::*;
+
+    fn batch(arrays: Vec<ArrayRef>) -> RecordBatch {
+        let fields = arrays.iter().map(|array| Field::new("c", array.data_type().clone(), true));
+        RecordBatch::try_new(Arc::new(Schema::new(fields.collect::<Vec<_>>())), arrays).unwrap()
+    }
+
+    fn bit(bits: *const u8, at: usize) -> bool {
+        // SAFETY: tests ask for bits of their arrays only.
+        unsafe { bits.add(at / 8).read() >> (at % 8) & 1 == 1 }
+    }
+
+    fn valid(view: &ColumnView, row: usize) -> bool {
+        bit(view.validity, view.validity_bit as usize + row)
+    }
+
+    fn fixed<T: Copy>(view: &ColumnView, row: usize) -> T {
+        // SAFETY: as above; values need not be aligned.
+        unsafe { view.values.cast::<T>().add(row).read_unaligned() }
+    }
+
+    fn text(view: &ColumnView, row: usize) -> String {
+        let words: u128 = fixed(view, row);
+        let len = words as u32 as usize;
+        let bytes = words.to_le_bytes();
+        if len <= 12 {
+            return String::from_utf8(bytes[4..4 + len].to_vec()).unwrap();
+        }
+        let (buffer, offset) = ((words >> 64) as u32 as usize, (words >> 96) as usize);
+        // SAFETY: a view refers to a range of one of the buffers.
+        let long = unsafe { std::slice::from_raw_parts((*view.buffers.add(buffer)).add(offset), len) };
+        String::from_utf8(long.to_vec()).unwrap()
+    }
+
+    const ROWS: usize = MAX_MORSEL_ROWS + 500;
+
+    fn number(row: usize) -> Option<i64> {
+        (!row.is_multiple_of(3)).then_some(row as i64)
+    }
+
+    fn string(row: usize) -> Option<String> {
+        (!row.is_multiple_of(5))
+            .then(|| if row.is_multiple_of(2) { format!("s{row}") } else { format!("text longer than twelve bytes {row}") })
+    }
+
+    #[test]
+    fn sliced_columns_with_nulls_are_seen_as_they_are() {
+        let rows = || 0..ROWS;
+        let texts: Vec<_> = rows().map(string).collect();
+        let whole = batch(vec![
+            Arc::new(rows().map(number).collect::<Int64Array>()),
+            Arc::new(rows().map(|row| Some(row as i32)).collect::<Int32Array>()),
+            Arc::new(rows().map(|row| number(row).map(|n| n % 2 == 0)).collect::<BooleanArray>()),
+            Arc::new(rows().map(|row| number(row).map(|n| -i128::from(n))).collect::<Decimal128Array>()),
+            Arc::new(StringViewArray::from_iter(texts.clone())),
+            Arc::new(StringArray::from(texts.clone())),
+            Arc::new(LargeStringArray::from(texts.clone())),
+            Arc::new(
+                rows()
+                    .map(|row| (!row.is_multiple_of(7)).then_some(["a", "a long word of a dictionary"][row % 2]))
+                    .collect::<DictionaryArray<Int8Type>>(),
+            ),
+        ]);
+        let ty = |sql| Type::new(sql, true);
+        let types = [
+            ty(SqlType::Int64),
+            Type::new(SqlType::Int32, false),
+            ty(SqlType::Boolean),
+            ty(SqlType::Decimal { precision: 38, scale: 10 }),
+            ty(SqlType::Utf8),
+            ty(SqlType::Utf8),
+            ty(SqlType::Utf8),
+            ty(SqlType::Utf8),
+        ];
+        for start in [0, 1, 7, 13, 64, 300] {
+            let batch = whole.slice(start, ROWS - start);
+            let mut columns = Columns::new(&batch, &types).unwrap();
+            for first in [0, MAX_MORSEL_ROWS] {
+                let rows = MAX_MORSEL_ROWS.min(batch.num_rows().saturating_sub(first));
+                let views = columns.at(first.min(batch.num_rows()));
+                for row in (0..rows).step_by(11) {
+                    let at = start + first + row;
+                    let seen = valid(&views[0], row).then(|| fixed::<i64>(&views[0], row));
+                    assert_eq!(seen, number(at));
+                    assert!(valid(&views[1], row));
+                    assert_eq!(fixed::<i32>(&views[1], row), at as i32);
+                    let seen = valid(&views[2], row).then(|| bit(views[2].values, views[2].values_bit as usize + row));
+                    assert_eq!(seen, number(at).map(|n| n % 2 == 0));
+                    let seen = valid(&views[3], row).then(|| fixed::<i128>(&views[3], row));
+                    assert_eq!(seen, number(at).map(|n| -i128::from(n)));
+                    for view in &views[4..7] {
+                        assert_eq!(valid(view, row).then(|| text(view, row)), string(at));
+                    }
+                    let word = (!at.is_multiple_of(7)).then(|| ["a", "a long word of a dictionary"][at % 2].to_owned());
+                    assert_eq!(valid(&views[7], row).then(|| text(&views[7], row)), word);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_value_that_does_not_fit_is_an_error() {
+        let batch = batch(vec![Arc::new(Int64Array::from(vec![1, i64::MAX]))]);
+        assert!(matches!(Columns::new(&batch, &[Type::new(SqlType::Int32, false)]), Err(Error::Arrow(_))));
+        assert!(matches!(Columns::new(&batch, &[]), Err(Error::Internal(_))));
+    }
+}

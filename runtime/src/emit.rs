@@ -159,3 +159,87 @@ fn offsets<O: OffsetSizeTrait>(texts: &[StrRef], nulls: Option<&NullBuffer>) -> 
     }
     Ok(Arc::new(builder.finish()))
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Array, AsArray, BooleanArray, Decimal128Array, Float32Array, Int8Array, LargeStringArray, StringArray};
+    use arrow::datatypes::{Field, Schema};
+    use stagefuse_ir::SqlType;
+
+    use super::*;
+
+    /// Writes as generated code does.
+    fn put<T>(output: &mut Output, column: usize, row: usize, value: Option<T>) {
+        // SAFETY: the head holds one column for each type, with room for `OUT_ROWS` values and, where nullable, validity bytes.
+        unsafe {
+            let to = &*output.head.columns.add(column);
+            if output.types[column].nullable {
+                to.valid.add(row).write(u8::from(value.is_some()));
+            }
+            if let Some(value) = value {
+                to.values.cast::<T>().add(row).write_unaligned(value);
+            }
+        }
+    }
+
+    fn text(row: usize) -> Option<&'static str> {
+        const TEXTS: [&str; 4] = ["", "short", "twelve bytes", "a text that is longer than twelve bytes: ü"];
+        (row % 7 != 3).then_some(TEXTS[row % 4])
+    }
+
+    #[test]
+    fn what_is_written_comes_out() {
+        let columns = [
+            (SqlType::Boolean, true, DataType::Boolean),
+            (SqlType::Int8, false, DataType::Int8),
+            (SqlType::Decimal { precision: 20, scale: 3 }, true, DataType::Decimal128(20, 3)),
+            (SqlType::Float32, true, DataType::Float32),
+            (SqlType::Utf8, true, DataType::Utf8View),
+            (SqlType::Utf8, true, DataType::Utf8),
+            (SqlType::Utf8, true, DataType::LargeUtf8),
+        ];
+        let types: Vec<Type> = columns.iter().map(|(sql, nullable, _)| Type::new(*sql, *nullable)).collect();
+        let fields: Vec<Field> = columns.iter().map(|(_, nullable, ty)| Field::new("c", ty.clone(), *nullable)).collect();
+        let mut output = Output::new(&types, Arc::new(Schema::new(fields)));
+        // The same buffers are used again: what an earlier batch left must not show.
+        for rows in [OUT_ROWS, 1, 100] {
+            let some = |row: usize, modulus: usize| row % modulus != 0;
+            for row in 0..rows {
+                put(&mut output, 0, row, some(row, 3).then_some(u8::from(row % 2 == 0)));
+                put(&mut output, 1, row, Some(row as i8));
+                put(&mut output, 2, row, some(row, 5).then_some(-(row as i128) << 40));
+                put(&mut output, 3, row, some(row, 4).then_some(row as f32 / 3.0));
+                for column in 4..7 {
+                    put(&mut output, column, row, text(row).map(|text| strings::make(text.as_bytes())));
+                }
+            }
+            output.head.rows = rows as u64;
+            output.flush().unwrap();
+            assert_eq!((output.head.rows, output.take_rows()), (0, rows as u64));
+            let batch = output.batches.pop().unwrap();
+            let rows = || 0..rows;
+            assert_eq!(batch.column(0).as_boolean(), &rows().map(|r| some(r, 3).then_some(r % 2 == 0)).collect::<BooleanArray>());
+            assert_eq!(batch.column(1).as_primitive(), &rows().map(|r| Some(r as i8)).collect::<Int8Array>());
+            let decimals = rows().map(|r| some(r, 5).then_some(-(r as i128) << 40)).collect::<Decimal128Array>();
+            assert_eq!(batch.column(2).as_primitive(), &decimals.with_precision_and_scale(20, 3).unwrap());
+            assert_eq!(batch.column(3).as_primitive(), &rows().map(|r| some(r, 4).then_some(r as f32 / 3.0)).collect::<Float32Array>());
+            batch.column(4).to_data().validate_full().unwrap();
+            assert_eq!(batch.column(4).as_string_view(), &rows().map(text).collect::<StringViewArray>());
+            assert_eq!(batch.column(5).as_string::<i32>(), &rows().map(text).collect::<StringArray>());
+            assert_eq!(batch.column(6).as_string::<i64>(), &rows().map(text).collect::<LargeStringArray>());
+        }
+    }
+
+    #[test]
+    fn rows_without_columns_are_counted_and_nulls_are_checked() {
+        let mut output = Output::new(&[], Arc::new(Schema::empty()));
+        output.head.rows = 5;
+        output.flush().unwrap();
+        assert_eq!(output.batches[0].num_rows(), 5);
+        let schema = Schema::new(vec![Field::new("c", DataType::Int8, false)]);
+        let mut output = Output::new(&[Type::new(SqlType::Int8, true)], Arc::new(schema));
+        put::<i8>(&mut output, 0, 0, None);
+        output.head.rows = 1;
+        assert!(matches!(output.flush(), Err(Error::Arrow(_))));
+    }
+}

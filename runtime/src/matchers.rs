@@ -218,4 +218,34 @@ mod tests {
             assert_eq!(Like::new(pattern).matches(text.as_bytes()), expected, "{text:?} like {pattern:?}");
         }
     }
+
+    #[test]
+    fn like_is_arrows_like() {
+        let pieces = ["a", "b", "ab", "%", "%", "_", "\\", "\\%", "\\_", "é", "日", "🦀", "\n", ".", "*"];
+        let mut state = 1u64;
+        let mut text = |most: u64| {
+            let mut next = |below: u64| {
+                state = stagefuse_ir::abi::hash_word(state, below, 3).wrapping_add(1);
+                state % below
+            };
+            (0..next(most + 1)).map(|_| pieces[next(pieces.len() as u64) as usize]).collect::<String>()
+        };
+        let mut matched = 0;
+        for _ in 0..2_000 {
+            let pattern = text(6);
+            let mut texts: Vec<String> = (0..20).map(|_| text(8)).collect();
+            // Random texts seldom match: these often do.
+            texts.push(pattern.replace('%', "").replace('_', "é").replace('\\', ""));
+            texts.push(pattern.replace('%', "ab").replace('_', "🦀").replace('\\', ""));
+            texts.push(pattern.clone());
+            let array = arrow::array::StringArray::from(texts.clone());
+            let expected = arrow::compute::like(&array, &arrow::array::StringArray::new_scalar(pattern.as_str())).unwrap();
+            let like = Like::new(&pattern);
+            for (text, expected) in texts.iter().zip(expected.values()) {
+                assert_eq!(like.matches(text.as_bytes()), expected, "{text:?} like {pattern:?}");
+                matched += usize::from(expected);
+            }
+        }
+        assert!(matched > 3_000, "only {matched} texts matched");
+    }
 }
