@@ -1,6 +1,6 @@
-//! Probes of every kind, against a nested loop.
+//! Probes of every kind, against a hash map.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use arrow::array::RecordBatch;
 
@@ -50,9 +50,13 @@ fn program(decl: &str, probe: &str, columns: &str, types: &str, more: &str) -> S
 
 /// All pairs that match: probing row, building row.
 fn matches(null_equal: bool, residual: bool) -> Vec<Vec<(Option<i64>, i64)>> {
-    let build = build();
-    let same = |a: Option<i64>, b: Option<i64>| a == b && (null_equal || a.is_some());
-    probe().iter().map(|p| build.iter().filter(|b| same(p.0, b.0) && (!residual || p.1 < b.1)).copied().collect()).collect()
+    let mut by_key: HashMap<_, Pairs> = HashMap::new();
+    build().into_iter().for_each(|b| by_key.entry(b.0).or_default().push(b));
+    let found = |p: (Option<i64>, i64)| {
+        let same = by_key.get(&p.0).filter(|_| null_equal || p.0.is_some());
+        same.into_iter().flatten().filter(|b| !residual || p.1 < b.1).copied().collect()
+    };
+    probe().into_iter().map(found).collect()
 }
 
 fn inputs() -> [Vec<RecordBatch>; 2] {

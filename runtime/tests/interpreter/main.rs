@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use stagefuse_ir::{EntityRef, Source, SqlType, parser};
+use stagefuse_ir::{EntityRef, Source, SqlType, parser, verifier};
 use stagefuse_runtime::{Engine, Error, Flow, OpaqueExpr, Run, RunConfig, Unlimited};
 
 /// One output row, printed.
@@ -19,6 +19,9 @@ pub type Row = Vec<String>;
 /// Runs a program with two workers that take batches in turn, and two partitions; yields the printed output rows.
 pub fn run_with(program: &str, inputs: &[Vec<RecordBatch>], opaques: Vec<Arc<dyn OpaqueExpr>>) -> Result<Vec<Row>, Error> {
     let program = Arc::new(parser::parse(program).unwrap_or_else(|error| panic!("{error}\n{program}")));
+    if let Err(errors) = verifier::verify(&program) {
+        panic!("{errors:#?}");
+    }
     let fields: Vec<Field> =
         program.output.iter().enumerate().map(|(at, ty)| Field::new(format!("c{at}"), data_type(ty.sql), ty.nullable)).collect();
     let run = Run::new(RunConfig {
