@@ -323,7 +323,11 @@ impl StageNarrower<'_> {
         let ty = self.values[value];
         let range = self.range(value);
         let known = range.lo == range.hi && !ty.nullable && !op.can_fail() && !op.has_opaque();
-        let computed = matches!(op, Op::Unary(..) | Op::Binary(..));
+        let computed = match op {
+            Op::Unary(UnaryOp::Convert, a) => !self.widens(value, *a),
+            Op::Unary(..) | Op::Binary(..) => true,
+            _ => false,
+        };
         let holds = match ty.sql {
             SqlType::Decimal { precision, .. } => range.within(Range::of_precision(precision)),
             sql => sql.is_integer() || sql == SqlType::Date32,
