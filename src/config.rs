@@ -1,0 +1,215 @@
+//! The settings: `SET stagefuse.mode = 'interpreted'`, `SHOW stagefuse.mode`.
+
+use std::fmt::{self, Display};
+
+use datafusion::common::config::{ConfigExtension, ConfigField, ConfigOptions, Visit};
+use datafusion::common::{DataFusionError, Result, extensions_options};
+
+/// Declares a setting that is one of a few words.
+macro_rules! choice {
+    ($(#[$enum_doc:meta])* $enum:ident, $setting:literal { $($(#[$doc:meta])* $variant:ident = $word:literal,)* }) => {
+        $(#[$enum_doc])*
+        #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+        pub enum $enum { $($(#[$doc])* $variant,)* }
+
+        impl $enum {
+            /// Every choice.
+            pub const ALL: &'static [$enum] = &[$($enum::$variant,)*];
+
+            /// The word that `SET` takes.
+            pub const fn name(self) -> &'static str {
+                match self { $($enum::$variant => $word,)* }
+            }
+        }
+
+        impl Display for $enum {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.name())
+            }
+        }
+
+        impl std::str::FromStr for $enum {
+            type Err = DataFusionError;
+
+            fn from_str(word: &str) -> Result<Self> {
+                let known = Self::ALL.iter().find(|choice| choice.name().eq_ignore_ascii_case(word.trim()));
+                known.copied().ok_or_else(|| {
+                    let words: Vec<_> = Self::ALL.iter().map(|choice| format!("'{choice}'")).collect();
+                    wrong_value($setting, word, &format!("one of {}", words.join(", ")))
+                })
+            }
+        }
+
+        impl ConfigField for $enum {
+            fn visit<V: Visit>(&self, visitor: &mut V, key: &str, description: &'static str) {
+                visitor.some(key, self, description)
+            }
+
+            fn set(&mut self, _: &str, value: &str) -> Result<()> {
+                *self = value.parse()?;
+                Ok(())
+            }
+        }
+    };
+}
+
+choice! {
+    /// How stages run: `stagefuse.mode`.
+    Mode, "stagefuse.mode" {
+        /// Compiled, unless a stage's input is known to be tiny (fewer than [`TINY_INPUT_ROWS`] rows).
+        Auto = "auto",
+        /// Compiled, wherever that is possible.
+        Compiled = "compiled",
+        /// By the vectorised interpreter of the same IR.
+        Interpreted = "interpreted",
+        /// Not at all: DataFusion runs the query alone.
+        Off = "off",
+    }
+}
+
+choice! {
+    /// How hard the code generator tries: `stagefuse.opt_level`.
+    OptLevel, "stagefuse.opt_level" {
+        /// Compiles in half the time, runs 1.3 to 1.7 times slower.
+        None = "none",
+        /// Optimises.
+        Speed = "speed",
+    }
+}
+
+/// In mode `auto` a stage whose input is known to have fewer rows is interpreted: compiling it would take longer than running it.
+pub const TINY_INPUT_ROWS: usize = 4096;
+
+/// A whole number of at least one.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Count(usize);
+
+impl Count {
+    /// The number.
+    pub const fn get(self) -> usize {
+        self.0
+    }
+}
+
+impl ConfigField for Count {
+    fn visit<V: Visit>(&self, visitor: &mut V, key: &str, description: &'static str) {
+        visitor.some(key, self.0, description)
+    }
+
+    fn set(&mut self, _: &str, value: &str) -> Result<()> {
+        match value.trim().parse() {
+            Ok(number) if number > 0 => {
+                self.0 = number;
+                Ok(())
+            }
+            _ => Err(wrong_value("this setting", value, "a whole number of at least 1")),
+        }
+    }
+}
+
+/// A boolean whose error names what is allowed.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Switch(bool);
+
+impl Switch {
+    /// Whether it is on.
+    pub const fn get(self) -> bool {
+        self.0
+    }
+}
+
+impl ConfigField for Switch {
+    fn visit<V: Visit>(&self, visitor: &mut V, key: &str, description: &'static str) {
+        visitor.some(key, self.0, description)
+    }
+
+    fn set(&mut self, _: &str, value: &str) -> Result<()> {
+        self.0 = match value.trim().to_ascii_lowercase().as_str() {
+            "true" => true,
+            "false" => false,
+            _ => return Err(wrong_value("this setting", value, "true or false")),
+        };
+        Ok(())
+    }
+}
+
+fn wrong_value(setting: &str, value: &str, allowed: &str) -> DataFusionError {
+    DataFusionError::Configuration(format!("'{value}' is not a value of {setting}; it takes {allowed}"))
+}
+
+extensions_options! {
+    /// Settings of Stagefuse; prefix `stagefuse`.
+    pub struct StagefuseConfig {
+        /// How stages run: 'auto' (compiled, unless the input is known to be tiny), 'compiled', 'interpreted' or 'off'.
+        pub mode: Mode, default = Mode::Auto
+        /// A stage with more fields than this in its input or output is interpreted.
+        pub max_fields: Count, default = Count(200)
+        /// A stage with more bytes of machine code than this is split into a function per operator, then interpreted.
+        pub max_code_bytes: Count, default = Count(65536)
+        /// Whether a large stage becomes one function per operator before compilation is given up.
+        pub split_by_operator: Switch, default = Switch(true)
+        /// Whether a stage that cannot be compiled is interpreted; if false it is an error with the reason.
+        pub fallback: Switch, default = Switch(true)
+        /// Whether dumps carry the operator and expression that each part comes from.
+        pub comments: Switch, default = Switch(true)
+        /// Longest dump, in lines, in a log or an EXPLAIN.
+        pub dump_max_lines: Count, default = Count(1000)
+        /// How hard the code generator tries: 'none' or 'speed'.
+        pub opt_level: OptLevel, default = OptLevel::Speed
+    }
+}
+
+impl ConfigExtension for StagefuseConfig {
+    const PREFIX: &'static str = "stagefuse";
+}
+
+impl StagefuseConfig {
+    /// The settings in force; the defaults where the session has none.
+    pub fn of(options: &ConfigOptions) -> StagefuseConfig {
+        options.extensions.get::<StagefuseConfig>().cloned().unwrap_or_default()
+    }
+
+    /// Whether every stage must be compiled.
+    pub(crate) fn strict(&self) -> bool {
+        !self.fallback.get() && matches!(self.mode, Mode::Compiled | Mode::Auto)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options() -> ConfigOptions {
+        let mut options = ConfigOptions::new();
+        options.extensions.insert(StagefuseConfig::default());
+        options
+    }
+
+    #[test]
+    fn settings_are_set_by_name() {
+        let mut options = options();
+        for (key, value) in [("mode", "Interpreted"), ("max_fields", "50"), ("fallback", "false"), ("opt_level", "none")] {
+            options.set(&format!("stagefuse.{key}"), value).unwrap();
+        }
+        let config = StagefuseConfig::of(&options);
+        assert_eq!(config.mode, Mode::Interpreted);
+        assert_eq!(config.max_fields.get(), 50);
+        assert!(!config.fallback.get());
+        assert_eq!(config.opt_level, OptLevel::None);
+    }
+
+    #[test]
+    fn a_wrong_value_names_the_allowed_ones() {
+        let mut options = options();
+        let message = |options: &mut ConfigOptions, key: &str, value: &str| options.set(key, value).unwrap_err().to_string();
+        let text = message(&mut options, "stagefuse.mode", "x");
+        assert!(text.contains("'auto', 'compiled', 'interpreted', 'off'"), "{text}");
+        let text = message(&mut options, "stagefuse.max_fields", "0");
+        assert!(text.contains("at least 1"), "{text}");
+        let text = message(&mut options, "stagefuse.fallback", "maybe");
+        assert!(text.contains("true or false"), "{text}");
+        let text = message(&mut options, "stagefuse.no_such", "1");
+        assert!(text.contains("no_such"), "{text}");
+        assert_eq!(StagefuseConfig::of(&options).mode, Mode::Auto);
+    }
+}

@@ -1,0 +1,147 @@
+//! What stages did, for the API and for EXPLAIN ANALYZE.
+
+use std::borrow::Cow;
+use std::fmt::{self, Display};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use datafusion::physical_plan::Metric;
+use datafusion::physical_plan::metrics::{Count, Gauge, Label, MetricValue, MetricsSet, Time};
+use stagefuse_ir::Program;
+
+use super::stage::Prepared;
+use crate::fallback::FallbackReason;
+
+/// What a stage runs on.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+pub enum EngineKind {
+    /// Its compiled function.
+    Native,
+    /// The vectorised interpreter.
+    Interpreted,
+}
+
+impl Display for EngineKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            EngineKind::Native => "native",
+            EngineKind::Interpreted => "interpreted",
+        })
+    }
+}
+
+/// What one stage is and did.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct StageMetrics {
+    /// Its name, such as `scan lineitem`.
+    pub name: String,
+    /// What it runs on.
+    pub engine: EngineKind,
+    /// Why it is interpreted, if it is.
+    pub fallback: Option<FallbackReason>,
+    /// Rows that its source yielded.
+    pub rows_in: u64,
+    /// Rows that it emitted or left in its table.
+    pub rows_out: u64,
+    /// Time in its function, summed over all workers.
+    pub nanos: u64,
+    /// Time that compiling it took.
+    pub compile_time: Duration,
+    /// Bytes of its machine code.
+    pub code_bytes: usize,
+}
+
+/// Rows and times of the stages of runs that are over.
+#[derive(Debug, Default)]
+pub(crate) struct Recorder(Mutex<Vec<stagefuse_runtime::StageMetrics>>);
+
+impl Recorder {
+    /// Adds what a run did.
+    pub(crate) fn add(&self, stages: impl Iterator<Item = stagefuse_runtime::StageMetrics>) {
+        let mut sums = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (i, stage) in stages.enumerate() {
+            if sums.len() <= i {
+                sums.resize(i + 1, Default::default());
+            }
+            sums[i].rows_in += stage.rows_in;
+            sums[i].rows_out += stage.rows_out;
+            sums[i].nanos += stage.nanos;
+        }
+    }
+
+    pub(crate) fn snapshot(&self) -> Recorder {
+        Recorder(Mutex::new(self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()))
+    }
+
+    /// The stages with what they did.
+    pub(crate) fn stages(&self, program: &Program, prepared: &[Prepared]) -> Vec<StageMetrics> {
+        let sums = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let stages = program.stages.values().zip(prepared).enumerate();
+        let metrics = stages.map(|(i, (decl, prepared))| {
+            let sum = sums.get(i).copied().unwrap_or_default();
+            let fallback = prepared.fallback().cloned();
+            StageMetrics {
+                name: decl.name.clone(),
+                engine: if fallback.is_some() { EngineKind::Interpreted } else { EngineKind::Native },
+                fallback,
+                rows_in: sum.rows_in,
+                rows_out: sum.rows_out,
+                nanos: sum.nanos,
+                compile_time: prepared.compile_time(),
+                code_bytes: prepared.code_bytes(),
+            }
+        });
+        metrics.collect()
+    }
+}
+
+/// DataFusion's form of the metrics, as EXPLAIN ANALYZE shows it.
+pub(crate) fn metrics_set(program: &Program, stages: &[StageMetrics], lowering: Duration) -> MetricsSet {
+    let mut set = MetricsSet::new();
+    let emitted = program.stages.values().zip(stages).filter(|(decl, _)| decl.emits()).map(|(_, stage)| stage.rows_out);
+    set.push(Arc::new(Metric::new(MetricValue::OutputRows(count(emitted.sum())), None)));
+    set.push(Arc::new(Metric::new(MetricValue::ElapsedCompute(time(Duration::from_nanos(stages.iter().map(|s| s.nanos).sum()))), None)));
+    let compile_time = lowering + stages.iter().map(|stage| stage.compile_time).sum::<Duration>();
+    let total = |name: &'static str, value: MetricValue, set: &mut MetricsSet| {
+        debug_assert_eq!(name, value.name());
+        set.push(Arc::new(Metric::new(value, None)));
+    };
+    total("compile_time", MetricValue::Time { name: "compile_time".into(), time: time(compile_time) }, &mut set);
+    let native = stages.iter().filter(|stage| stage.engine == EngineKind::Native).count();
+    let code_bytes = stages.iter().map(|stage| stage.code_bytes).sum();
+    for (name, value) in [("code_bytes", code_bytes), ("stages", stages.len()), ("native_stages", native)] {
+        let gauge = Gauge::new();
+        gauge.set(value);
+        total(name, MetricValue::Gauge { name: name.into(), gauge }, &mut set);
+    }
+    for (number, stage) in stages.iter().enumerate() {
+        // MetricsSet adds up what has one name, so that the stage's number is part of it.
+        let name = |what: &str| Cow::Owned(format!("s{number}_{what}"));
+        let labels = || vec![Label::new("stage", stage.name.clone()), Label::new("engine", stage.engine.to_string())];
+        let values = [
+            MetricValue::Count { name: name("rows_in"), count: count(stage.rows_in) },
+            MetricValue::Count { name: name("rows_out"), count: count(stage.rows_out) },
+            MetricValue::Time { name: name(&format!("{}_time", stage.engine)), time: time(Duration::from_nanos(stage.nanos)) },
+        ];
+        for value in values {
+            set.push(Arc::new(Metric::new_with_labels(value, None, labels())));
+        }
+    }
+    set
+}
+
+fn count(value: u64) -> Count {
+    let count = Count::new();
+    count.add(value as usize);
+    count
+}
+
+fn time(value: Duration) -> Time {
+    let time = Time::new();
+    // A time of nothing would be shown as 1 ns.
+    if !value.is_zero() {
+        time.add_duration(value);
+    }
+    time
+}

@@ -1,0 +1,12 @@
+//! The node that stands in a plan for a subtree that Stagefuse runs.
+
+mod metrics;
+mod node;
+mod output;
+mod run;
+mod stage;
+
+pub use metrics::{EngineKind, StageMetrics};
+pub use node::CompiledExec;
+pub(crate) use node::redistribute;
+pub(crate) use stage::compile_for_dump;

@@ -1,0 +1,198 @@
+//! One output partition of an execution.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use arrow::array::RecordBatch;
+use datafusion::common::{DataFusionError, Result};
+use datafusion::execution::SendableRecordBatchStream;
+use futures::stream::{SelectAll, Stream, StreamExt};
+use stagefuse_ir::{EntityRef, Input, Source, Stage};
+use stagefuse_runtime::{Flow, TableCursor};
+
+use super::run::{Breakers, Core};
+
+/// What an output partition has to do for an emitting stage.
+enum Task {
+    /// Pieces of one partition of an in-memory input, in order.
+    Own { stage: Stage, input: Input, pieces: VecDeque<usize> },
+    /// Whatever pieces of an in-memory input nobody else claims.
+    Claim { stage: Stage, input: Input },
+    /// Some partitions of a child.
+    Streams { stage: Stage, input: Input, streams: SelectAll<SendableRecordBatchStream> },
+    /// Some partitions of a table.
+    Tables { stage: Stage, partitions: VecDeque<usize>, cursor: Option<TableCursor> },
+}
+
+/// Where an output partition stands.
+#[derive(PartialEq)]
+enum Phase {
+    /// Waits for the pipeline breakers.
+    Breakers,
+    /// Runs its part of the stages that emit.
+    Own,
+    /// Runs alone what may only run when every partition has done its part (unmatched rows of a join table).
+    Last,
+    Ended,
+}
+
+struct Output {
+    core: Arc<Core>,
+    breakers: Option<Breakers>,
+    partition: usize,
+    phase: Phase,
+    tasks: VecDeque<Task>,
+    ready: VecDeque<RecordBatch>,
+}
+
+/// The rows of one output partition.
+pub(crate) fn output(core: Arc<Core>, breakers: Breakers, partition: usize) -> impl Stream<Item = Result<RecordBatch>> + Send {
+    let output =
+        Output { core, breakers: Some(breakers), partition, phase: Phase::Breakers, tasks: VecDeque::new(), ready: VecDeque::new() };
+    futures::stream::unfold(output, |mut output| async move {
+        match output.next().await {
+            Ok(Some(batch)) => Some((Ok(batch), output)),
+            Ok(None) => None,
+            Err(error) => {
+                output.phase = Phase::Ended;
+                output.tasks.clear();
+                Some((Err(error), output))
+            }
+        }
+    })
+}
+
+impl Output {
+    async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        loop {
+            if let Some(batch) = self.ready.pop_front() {
+                return Ok(Some(batch));
+            }
+            if self.phase == Phase::Ended {
+                return Ok(None);
+            }
+            if let Some(task) = self.tasks.front_mut() {
+                let (emitted, ended) = step(&self.core, task).await?;
+                self.ready.extend(emitted.into_iter().filter(|batch| batch.num_rows() > 0));
+                if ended {
+                    self.tasks.pop_front();
+                } else if self.ready.is_empty() {
+                    // Nothing came out; give others a turn, and a dropped query the chance to end.
+                    tokio::task::yield_now().await;
+                }
+                continue;
+            }
+            self.advance().await?;
+        }
+    }
+
+    /// Goes on to the next phase.
+    async fn advance(&mut self) -> Result<()> {
+        match self.phase {
+            Phase::Breakers => {
+                if let Some(breakers) = self.breakers.take() {
+                    breakers.await.map_err(DataFusionError::Shared)?;
+                }
+                for stage in emitting(&self.core, false) {
+                    let task = self.own(stage)?;
+                    self.tasks.push_back(task);
+                }
+                self.phase = Phase::Own;
+            }
+            Phase::Own => {
+                let last = self.core.remaining.fetch_sub(1, Ordering::AcqRel) == 1;
+                if last {
+                    for stage in emitting(&self.core, true) {
+                        let partitions = (0..self.core.tables).collect();
+                        self.tasks.push_back(Task::Tables { stage, partitions, cursor: None });
+                    }
+                }
+                self.phase = if last { Phase::Last } else { Phase::Ended };
+            }
+            Phase::Last | Phase::Ended => self.phase = Phase::Ended,
+        }
+        Ok(())
+    }
+
+    /// This partition's part of an emitting stage.
+    fn own(&self, stage: Stage) -> Result<Task> {
+        let core = &self.core;
+        Ok(match core.lowered.program.stages[stage].source {
+            Source::Input { input, partitioned } if core.is_memory(input) => {
+                if partitioned {
+                    let pieces = core.pieces[input.index()].iter().enumerate();
+                    let pieces = pieces.filter(|(_, piece)| piece.partition == self.partition).map(|(i, _)| i).collect();
+                    Task::Own { stage, input, pieces }
+                } else {
+                    Task::Claim { stage, input }
+                }
+            }
+            Source::Input { input, .. } => {
+                // Where the input is partitioned, it has as many partitions as the output.
+                let mut streams = SelectAll::new();
+                for partition in (self.partition..core.input_partitions(input)).step_by(core.outputs) {
+                    streams.push(core.stream(input, partition)?);
+                }
+                Task::Streams { stage, input, streams }
+            }
+            Source::Groups(_) | Source::Join(..) => {
+                Task::Tables { stage, partitions: (self.partition..core.tables).step_by(core.outputs).collect(), cursor: None }
+            }
+        })
+    }
+}
+
+/// The emitting stages: those that read a join table which an earlier emitting stage may still mark, or the others.
+fn emitting(core: &Core, waiting: bool) -> Vec<Stage> {
+    let program = &core.lowered.program;
+    let mut marked = vec![];
+    let mut stages = vec![];
+    for (stage, decl) in program.stages.iter().filter(|(_, decl)| decl.emits()) {
+        let waits = matches!(decl.source, Source::Join(join, _) if marked.contains(&join));
+        if waits == waiting {
+            stages.push(stage);
+        }
+        marked.extend(decl.probes().map(|probe| probe.join));
+    }
+    stages
+}
+
+/// Does a bit of a task; tells what came out and whether the task has ended.
+async fn step(core: &Core, task: &mut Task) -> Result<(Vec<RecordBatch>, bool)> {
+    match task {
+        Task::Own { stage, input, pieces } => match pieces.pop_front() {
+            Some(piece) if !core.is_stopped(*stage) => Ok((core.run_batch(*stage, &core.piece(*input, piece))?, false)),
+            _ => Ok((vec![], true)),
+        },
+        Task::Claim { stage, input } => match core.claim(*stage, core.pieces[input.index()].len()) {
+            Some(piece) => Ok((core.run_batch(*stage, &core.piece(*input, piece))?, false)),
+            None => Ok((vec![], true)),
+        },
+        Task::Streams { stage, input, streams } => {
+            if core.is_stopped(*stage) {
+                return Ok((vec![], true));
+            }
+            match streams.next().await {
+                Some(batch) => Ok((core.run_batch(*stage, &core.project(*input, batch?)?)?, false)),
+                None => Ok((vec![], true)),
+            }
+        }
+        Task::Tables { stage, partitions, cursor } => {
+            let Some(open) = cursor else {
+                return match partitions.pop_front() {
+                    Some(partition) => {
+                        *cursor = Some(core.cursor(*stage, partition)?);
+                        Ok((vec![], false))
+                    }
+                    None => Ok((vec![], true)),
+                };
+            };
+            let (flow, emitted) = core.run_table(*stage, open)?;
+            if flow == Flow::Done {
+                *cursor = None;
+            }
+            Ok((emitted, false))
+        }
+    }
+}

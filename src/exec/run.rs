@@ -1,0 +1,320 @@
+//! One execution of a node: pipeline breakers run first, driven by whichever output partition is polled; then partitions stream.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use arrow::array::RecordBatch;
+use arrow::error::ArrowError;
+use datafusion::common::runtime::JoinSet;
+use datafusion::common::{DataFusionError, Result};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
+use futures::future::{BoxFuture, FutureExt, Shared, try_join_all};
+use futures::stream::StreamExt;
+use stagefuse_ir::abi::{ErrorCode, MAX_MORSEL_ROWS};
+use stagefuse_ir::{EntityRef, Input, Source, Stage};
+use stagefuse_runtime::{Error, Flow, MemoryBudget, Run, RunConfig, TableCursor};
+
+use super::metrics::Recorder;
+use crate::lower::Lowered;
+
+/// Most rows of a piece of an in-memory input, the unit that workers claim.
+const PIECE_ROWS: usize = 4 * MAX_MORSEL_ROWS;
+
+/// The outcome of the pipeline breakers; an error is shared by all output partitions.
+pub(crate) type Outcome = Result<(), Arc<DataFusionError>>;
+pub(crate) type Breakers = Shared<BoxFuture<'static, Outcome>>;
+
+/// A slice of a batch of an in-memory input.
+#[derive(Copy, Clone)]
+pub(crate) struct Piece {
+    pub(crate) partition: usize,
+    batch: usize,
+    first: usize,
+    rows: usize,
+}
+
+/// One execution, shared by its output partitions.
+pub(crate) struct Core {
+    pub(crate) lowered: Arc<Lowered>,
+    /// What stands for the lowered subtree's leaves, by input.
+    children: Vec<Arc<dyn ExecutionPlan>>,
+    pub(crate) run: Arc<Run>,
+    context: Arc<TaskContext>,
+    /// Output partitions of the node.
+    pub(crate) outputs: usize,
+    workers: usize,
+    /// Partitions of table sources.
+    pub(crate) tables: usize,
+    /// By input; empty for streams.
+    pub(crate) pieces: Vec<Vec<Piece>>,
+    /// By stage: the next piece, or partition of a table, that nobody has claimed.
+    claims: Vec<AtomicUsize>,
+    /// By stage: whether it needs no more rows.
+    stopped: Vec<AtomicBool>,
+    /// Output partitions that have not done their part of the emitting stages.
+    pub(crate) remaining: AtomicUsize,
+    outcome: OnceLock<Outcome>,
+    recorder: Arc<Recorder>,
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        self.recorder.add(self.lowered.program.stages.keys().map(|stage| self.run.metrics(stage)));
+    }
+}
+
+impl Core {
+    pub(crate) fn new(
+        lowered: Arc<Lowered>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+        engines: Vec<stagefuse_runtime::Engine>,
+        schema: arrow::datatypes::SchemaRef,
+        outputs: usize,
+        context: Arc<TaskContext>,
+        recorder: Arc<Recorder>,
+    ) -> Result<Arc<Core>> {
+        let program = Arc::clone(&lowered.program);
+        let workers = context.session_config().target_partitions().max(1);
+        let tables = outputs.max(workers);
+        let reservation = MemoryConsumer::new("CompiledExec").register(context.memory_pool());
+        let stages = program.stages.len();
+        let pieces = lowered.memory.iter().map(|memory| memory.as_deref().map(cut).unwrap_or_default()).collect();
+        let run = Run::new(RunConfig {
+            program,
+            engines,
+            opaques: lowered.opaques.clone(),
+            schema,
+            partitions: tables,
+            memory: Arc::new(Budget(Mutex::new(reservation))),
+        })
+        .map_err(host_error)?;
+        Ok(Arc::new(Core {
+            lowered,
+            children,
+            run,
+            context,
+            outputs,
+            workers,
+            tables,
+            pieces,
+            claims: (0..stages).map(|_| AtomicUsize::new(0)).collect(),
+            stopped: (0..stages).map(|_| AtomicBool::new(false)).collect(),
+            remaining: AtomicUsize::new(outputs),
+            outcome: OnceLock::new(),
+            recorder,
+        }))
+    }
+
+    /// The pipeline breakers, to be awaited by every output partition.
+    pub(crate) fn breakers(self: &Arc<Self>) -> Breakers {
+        let core = Arc::clone(self);
+        let future = async move {
+            let outcome = core.run_breakers().await.map_err(Arc::new);
+            core.outcome.get_or_init(|| outcome).clone()
+        };
+        future.boxed().shared()
+    }
+
+    /// The breakers again, if they have completed.
+    pub(crate) fn completed(&self) -> Option<Breakers> {
+        let outcome = self.outcome.get()?.clone();
+        Some(futures::future::ready(outcome).boxed().shared())
+    }
+
+    async fn run_breakers(self: &Arc<Self>) -> Result<()> {
+        let program = Arc::clone(&self.lowered.program);
+        for (stage, decl) in program.stages.iter().filter(|(_, decl)| !decl.emits()) {
+            let tasks: Vec<BoxFuture<'static, Result<()>>> = match decl.source {
+                Source::Input { input, .. } if self.is_memory(input) => {
+                    let workers = self.workers.min(self.pieces[input.index()].len());
+                    (0..workers).map(|_| Arc::clone(self).drain_memory(stage, input).boxed()).collect()
+                }
+                Source::Input { input, .. } => {
+                    let mut tasks = vec![];
+                    for partition in 0..self.input_partitions(input) {
+                        let stream = self.stream(input, partition)?;
+                        tasks.push(Arc::clone(self).drain_stream(stage, input, stream).boxed());
+                    }
+                    tasks
+                }
+                Source::Groups(_) | Source::Join(..) => {
+                    let workers = self.workers.min(self.tables);
+                    (0..workers).map(|_| Arc::clone(self).drain_tables(stage).boxed()).collect()
+                }
+            };
+            self.fan_out(tasks).await?;
+            let parts = self.run.finish_parts(stage).map_err(host_error)?;
+            let next = Arc::new(AtomicUsize::new(0));
+            let tasks = (0..self.workers.min(parts)).map(|_| {
+                let (core, next) = (Arc::clone(self), Arc::clone(&next));
+                let work = async move {
+                    loop {
+                        let part = next.fetch_add(1, Ordering::Relaxed);
+                        if part >= parts {
+                            return Ok(());
+                        }
+                        core.run.finish_part(stage, part).map_err(host_error)?;
+                    }
+                };
+                work.boxed()
+            });
+            self.fan_out(tasks.collect()).await?;
+        }
+        Ok(())
+    }
+
+    /// Runs tasks at the same time, in tasks of the runtime's own where that can help. Dropping the future ends them.
+    async fn fan_out(&self, mut tasks: Vec<BoxFuture<'static, Result<()>>>) -> Result<()> {
+        if tasks.len() == 1 {
+            return tasks.remove(0).await;
+        }
+        if self.workers == 1 {
+            return try_join_all(tasks).await.map(|_| ());
+        }
+        let mut set = JoinSet::new();
+        for task in tasks {
+            set.spawn(task);
+        }
+        while let Some(done) = set.join_next().await {
+            match done {
+                Ok(result) => result?,
+                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                Err(error) => return Err(DataFusionError::ExecutionJoin(Box::new(error))),
+            }
+        }
+        Ok(())
+    }
+
+    async fn drain_memory(self: Arc<Self>, stage: Stage, input: Input) -> Result<()> {
+        while let Some(piece) = self.claim(stage, self.pieces[input.index()].len()) {
+            self.run_batch(stage, &self.piece(input, piece))?;
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+
+    async fn drain_stream(self: Arc<Self>, stage: Stage, input: Input, mut stream: SendableRecordBatchStream) -> Result<()> {
+        while !self.is_stopped(stage) {
+            let Some(batch) = stream.next().await else { break };
+            self.run_batch(stage, &self.project(input, batch?)?)?;
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+
+    async fn drain_tables(self: Arc<Self>, stage: Stage) -> Result<()> {
+        while let Some(partition) = self.claim(stage, self.tables) {
+            let mut cursor = self.cursor(stage, partition)?;
+            while !self.is_stopped(stage) && self.run_table(stage, &mut cursor)?.0 == Flow::More {
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Claims a piece of work of a stage that no other task has.
+    pub(crate) fn claim(&self, stage: Stage, of: usize) -> Option<usize> {
+        if self.is_stopped(stage) {
+            return None;
+        }
+        let claimed = self.claims[stage.index()].fetch_add(1, Ordering::Relaxed);
+        (claimed < of).then_some(claimed)
+    }
+
+    pub(crate) fn is_stopped(&self, stage: Stage) -> bool {
+        self.stopped[stage.index()].load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_memory(&self, input: Input) -> bool {
+        matches!(self.lowered.memory.get(input.index()), Some(Some(_)))
+    }
+
+    pub(crate) fn input_partitions(&self, input: Input) -> usize {
+        self.children[input.index()].output_partitioning().partition_count()
+    }
+
+    pub(crate) fn stream(&self, input: Input, partition: usize) -> Result<SendableRecordBatchStream> {
+        self.children[input.index()].execute(partition, Arc::clone(&self.context))
+    }
+
+    /// The batch that a piece is a slice of.
+    pub(crate) fn piece(&self, input: Input, number: usize) -> RecordBatch {
+        let piece = self.pieces[input.index()][number];
+        let memory = self.lowered.memory[input.index()].as_ref().expect("pieces are cut from in-memory inputs");
+        let batch = &memory[piece.partition][piece.batch];
+        if piece.rows == batch.num_rows() { batch.clone() } else { batch.slice(piece.first, piece.rows) }
+    }
+
+    pub(crate) fn project(&self, input: Input, batch: RecordBatch) -> Result<RecordBatch> {
+        let columns = &self.lowered.projections[input.index()];
+        if columns.len() == batch.num_columns() && columns.iter().enumerate().all(|(i, column)| i == *column) {
+            return Ok(batch);
+        }
+        Ok(batch.project(columns)?)
+    }
+
+    /// Runs a batch, and yields what it emitted. `Done` stops the stage for all.
+    pub(crate) fn run_batch(&self, stage: Stage, batch: &RecordBatch) -> Result<Vec<RecordBatch>> {
+        let mut worker = self.run.worker();
+        let flow = self.run.run_batch(stage, &mut worker, batch).map_err(host_error)?;
+        if flow == Flow::Done {
+            self.stopped[stage.index()].store(true, Ordering::Relaxed);
+        }
+        Ok(worker.take_output())
+    }
+
+    pub(crate) fn cursor(&self, stage: Stage, partition: usize) -> Result<TableCursor> {
+        self.run.table_cursor(stage, partition).map_err(host_error)
+    }
+
+    /// Runs the next rows of a table. `Done`: the cursor is at its end, or the stage needs no more rows.
+    pub(crate) fn run_table(&self, stage: Stage, cursor: &mut TableCursor) -> Result<(Flow, Vec<RecordBatch>)> {
+        let mut worker = self.run.worker();
+        let flow = self.run.run_table(stage, &mut worker, cursor).map_err(host_error)?;
+        Ok((flow, worker.take_output()))
+    }
+}
+
+fn cut(partitions: &[Vec<RecordBatch>]) -> Vec<Piece> {
+    let mut pieces = vec![];
+    for (partition, batches) in partitions.iter().enumerate() {
+        for (batch, rows) in batches.iter().map(RecordBatch::num_rows).enumerate() {
+            for first in (0..rows).step_by(PIECE_ROWS) {
+                pieces.push(Piece { partition, batch, first, rows: PIECE_ROWS.min(rows - first) });
+            }
+        }
+    }
+    pieces
+}
+
+/// Memory of the session's pool.
+#[derive(Debug)]
+struct Budget(Mutex<MemoryReservation>);
+
+impl MemoryBudget for Budget {
+    fn resize(&self, bytes: usize) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        Ok(self.0.lock().unwrap_or_else(PoisonError::into_inner).try_resize(bytes)?)
+    }
+}
+
+/// DataFusion's form of an error of a run.
+pub(crate) fn host_error(error: Error) -> DataFusionError {
+    let inner = |error: Box<dyn std::error::Error + Send + Sync>, otherwise: fn(String) -> DataFusionError| match error.downcast() {
+        Ok(error) => *error,
+        Err(other) => otherwise(other.to_string()),
+    };
+    match error {
+        Error::Arithmetic { code, .. } => match code {
+            ErrorCode::Overflow => ArrowError::ArithmeticOverflow("Overflow happened on: a value does not fit its type".to_string()).into(),
+            ErrorCode::DivideByZero => ArrowError::DivideByZero.into(),
+            ErrorCode::Cast => ArrowError::CastError("Can't cast a value: it does not fit the target type".to_string()).into(),
+            ErrorCode::NegativeSubstringLength => DataFusionError::Execution("negative substring length not allowed".to_string()),
+        },
+        Error::Memory(error) => inner(error, DataFusionError::ResourcesExhausted),
+        Error::Opaque(error) => inner(error, DataFusionError::Execution),
+        Error::Arrow(error) => error.into(),
+        other => DataFusionError::Internal(other.to_string()),
+    }
+}

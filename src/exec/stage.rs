@@ -1,0 +1,172 @@
+//! Chooses the engine of each stage.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use datafusion::common::stats::Precision;
+use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
+use stagefuse_compiler::{CompileError, CompiledStage, Options};
+use stagefuse_ir::{Op, PrimaryMap, Program, Region, Sink, Source, Stage, StageDecl, StmtKind};
+use stagefuse_runtime::{Engine, builtins};
+
+use crate::config::{Mode, OptLevel, StagefuseConfig, TINY_INPUT_ROWS};
+use crate::fallback::FallbackReason;
+use crate::lower::Lowered;
+
+/// A stage that is ready to run.
+pub(crate) struct Prepared {
+    /// The compiled stage, or why there is none.
+    pub(crate) outcome: Result<CompiledStage, FallbackReason>,
+}
+
+impl Prepared {
+    pub(crate) fn engine(&self) -> Engine {
+        match &self.outcome {
+            Ok(stage) => Engine::Native { function: stage.function(), owner: Arc::new(stage.clone()) },
+            Err(_) => Engine::Interpreted,
+        }
+    }
+
+    pub(crate) fn fallback(&self) -> Option<&FallbackReason> {
+        self.outcome.as_ref().err()
+    }
+
+    pub(crate) fn compile_time(&self) -> Duration {
+        self.outcome.as_ref().map(CompiledStage::compile_time).unwrap_or_default()
+    }
+
+    pub(crate) fn code_bytes(&self) -> usize {
+        self.outcome.as_ref().map(CompiledStage::code_bytes).unwrap_or_default()
+    }
+}
+
+/// Chooses an engine for every stage, and compiles.
+pub(crate) fn prepare(lowered: &Lowered, config: &StagefuseConfig) -> Vec<Prepared> {
+    let program = &lowered.program;
+    let options = options(config);
+    let mut tiny: PrimaryMap<Stage, Option<usize>> = PrimaryMap::new();
+    let mut prepared = vec![];
+    for (stage, decl) in program.stages.iter() {
+        let rows = source_rows(lowered, decl, &tiny).filter(|rows| *rows < TINY_INPUT_ROWS);
+        tiny.push(rows);
+        let reason = match (config.mode, rows) {
+            (Mode::Interpreted | Mode::Off, _) => Some(FallbackReason::Requested),
+            (Mode::Auto, Some(rows)) => Some(FallbackReason::TinyInput { rows, limit: TINY_INPUT_ROWS }),
+            _ => refusal(program, decl, config),
+        };
+        let outcome = match reason {
+            Some(reason) => Err(reason),
+            None => stagefuse_compiler::compile(program, stage, &builtins(), &options).map_err(reason_of),
+        };
+        if let Err(reason) = &outcome {
+            tracing::debug!(stage = %decl.name, %reason, "stage runs interpreted");
+        }
+        prepared.push(Prepared { outcome });
+    }
+    prepared
+}
+
+/// Compiles a stage whatever the mode, keeping what a dump shows.
+pub(crate) fn compile_for_dump(program: &Program, stage: Stage, config: &StagefuseConfig) -> Result<CompiledStage, FallbackReason> {
+    if let Some(reason) = refusal(program, &program.stages[stage], config) {
+        return Err(reason);
+    }
+    stagefuse_compiler::compile(program, stage, &builtins(), &Options { dump: true, ..options(config) }).map_err(reason_of)
+}
+
+fn options(config: &StagefuseConfig) -> Options {
+    Options {
+        opt_level: match config.opt_level {
+            OptLevel::None => stagefuse_compiler::OptLevel::None,
+            OptLevel::Speed => stagefuse_compiler::OptLevel::Speed,
+        },
+        max_code_bytes: config.max_code_bytes.get(),
+        split_by_operator: config.split_by_operator.get(),
+        comments: config.comments.get(),
+        ..Options::default()
+    }
+}
+
+fn reason_of(error: CompileError) -> FallbackReason {
+    match error {
+        CompileError::Unsupported(what) => FallbackReason::Unsupported { what },
+        CompileError::CodeTooLarge { bytes, limit } => FallbackReason::CodeTooLarge { bytes, limit },
+        CompileError::Backend(message) => FallbackReason::Backend { message },
+        other => FallbackReason::Backend { message: other.to_string() },
+    }
+}
+
+/// Why the compiler need not be asked.
+fn refusal(program: &Program, decl: &StageDecl, config: &StagefuseConfig) -> Option<FallbackReason> {
+    let limit = config.max_fields.get();
+    if decl.fields() > limit {
+        return Some(FallbackReason::MaxFields { fields: decl.fields(), limit });
+    }
+    let mut names = vec![];
+    for stmt in &decl.body {
+        if let StmtKind::Let(_, op) = &stmt.kind {
+            opaque_names(program, op, &mut names);
+        }
+    }
+    for region in decl.probes().filter_map(|probe| probe.residual.as_ref()) {
+        opaque_names_of_region(program, region, &mut names);
+    }
+    (!names.is_empty()).then_some(FallbackReason::OpaqueExpression { names })
+}
+
+fn opaque_names(program: &Program, op: &Op, names: &mut Vec<String>) {
+    match op {
+        Op::Opaque(opaque, _) => {
+            let name = &program.opaques[*opaque].name;
+            if !names.contains(name) {
+                names.push(name.clone());
+            }
+        }
+        Op::If(_, then, otherwise) => {
+            opaque_names_of_region(program, then, names);
+            opaque_names_of_region(program, otherwise, names);
+        }
+        _ => {}
+    }
+}
+
+fn opaque_names_of_region(program: &Program, region: &Region, names: &mut Vec<String>) {
+    for (_, op) in &region.body {
+        opaque_names(program, op, names);
+    }
+}
+
+/// Most rows that a stage's source can have, where that is known for certain.
+fn source_rows(lowered: &Lowered, decl: &StageDecl, known: &PrimaryMap<Stage, Option<usize>>) -> Option<usize> {
+    use stagefuse_ir::EntityRef;
+    match decl.source {
+        Source::Input { input, .. } => match lowered.memory.get(input.index()) {
+            Some(Some(partitions)) => Some(partitions.iter().flatten().map(|batch| batch.num_rows()).sum()),
+            _ => {
+                let child = lowered.children.get(input.index())?;
+                let statistics = StatisticsContext::new().compute(child.as_ref(), &StatisticsArgs::new()).ok()?;
+                match statistics.num_rows {
+                    Precision::Exact(rows) => Some(rows),
+                    _ => None,
+                }
+            }
+        },
+        // A table holds no more rows than its writers read, unless they multiplied rows on the way.
+        Source::Groups(groups) => written(lowered, known, |sink| matches!(sink, Sink::Group { groups: other, .. } if *other == groups)),
+        Source::Join(join, _) => written(lowered, known, |sink| matches!(sink, Sink::Build { join: other, .. } if *other == join)),
+    }
+}
+
+fn written(lowered: &Lowered, known: &PrimaryMap<Stage, Option<usize>>, writes: impl Fn(&Sink) -> bool) -> Option<usize> {
+    let mut total = 0;
+    for (stage, rows) in known.iter() {
+        let decl = &lowered.program.stages[stage];
+        if writes(&decl.sink) {
+            if decl.probes().next().is_some() {
+                return None;
+            }
+            total += (*rows)?;
+        }
+    }
+    Some(total)
+}

@@ -1,0 +1,84 @@
+//! Why a stage runs interpreted.
+
+use std::fmt::{self, Display};
+
+/// Why a stage runs interpreted although it could have been compiled. Its `Display` says what to change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FallbackReason {
+    /// The stage has more fields in its input or output than `stagefuse.max_fields`.
+    MaxFields {
+        /// Fields of the stage.
+        fields: usize,
+        /// The setting.
+        limit: usize,
+    },
+    /// The stage's machine code is larger than `stagefuse.max_code_bytes`.
+    CodeTooLarge {
+        /// Size of the code.
+        bytes: usize,
+        /// The setting.
+        limit: usize,
+    },
+    /// The stage holds expressions that only DataFusion can evaluate.
+    OpaqueExpression {
+        /// The expressions.
+        names: Vec<String>,
+    },
+    /// The compiler does not speak something that the stage holds.
+    Unsupported {
+        /// What.
+        what: String,
+    },
+    /// The code generator failed.
+    Backend {
+        /// Its message.
+        message: String,
+    },
+    /// Mode `auto`: the input is so small that compiling would take longer than running.
+    TinyInput {
+        /// Rows of the input.
+        rows: usize,
+        /// Fewer than this are interpreted.
+        limit: usize,
+    },
+    /// Mode `interpreted`.
+    Requested,
+}
+
+impl FallbackReason {
+    /// Whether the stage could have been compiled and it was chosen not to.
+    pub fn is_choice(&self) -> bool {
+        matches!(self, FallbackReason::TinyInput { .. } | FallbackReason::Requested)
+    }
+}
+
+impl Display for FallbackReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FallbackReason::MaxFields { fields, limit } => write!(
+                f,
+                "the stage has {fields} fields, more than stagefuse.max_fields = {limit}: raise the setting or select fewer columns"
+            ),
+            FallbackReason::CodeTooLarge { bytes, limit } => write!(
+                f,
+                "the stage takes {bytes} bytes of code, more than stagefuse.max_code_bytes = {limit}: raise the setting or split the expression"
+            ),
+            FallbackReason::OpaqueExpression { names } => write!(
+                f,
+                "only DataFusion can evaluate {}: write the expression with functions that Stagefuse compiles",
+                names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+            ),
+            FallbackReason::Unsupported { what } => {
+                write!(f, "the compiler does not support {what}: rewrite that part of the query to have the stage compiled")
+            }
+            FallbackReason::Backend { message } => {
+                write!(f, "the code generator failed: {message}: please report this; stagefuse.mode = 'interpreted' avoids it")
+            }
+            FallbackReason::TinyInput { rows, limit } => {
+                write!(f, "the input has {rows} rows, fewer than {limit}: stagefuse.mode = 'compiled' compiles it all the same")
+            }
+            FallbackReason::Requested => f.write_str("stagefuse.mode = 'interpreted' asks for it: set it to 'compiled' or 'auto'"),
+        }
+    }
+}

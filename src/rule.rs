@@ -1,0 +1,103 @@
+//! The optimizer rule that puts [`CompiledExec`] into plans, and ways to add it to a session.
+
+use std::sync::Arc;
+
+use datafusion::common::Result;
+use datafusion::common::config::ConfigOptions;
+use datafusion::execution::SessionStateBuilder;
+use datafusion::physical_expr::Distribution;
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
+use datafusion::prelude::{SessionConfig, SessionContext};
+
+use crate::config::{Mode, StagefuseConfig};
+use crate::exec::{CompiledExec, redistribute};
+
+/// Replaces every subtree of a physical plan that can be lowered by a [`CompiledExec`]. It must run last.
+#[derive(Debug, Default)]
+pub struct StagefuseRule;
+
+impl StagefuseRule {
+    /// The rule.
+    pub fn new() -> Self {
+        StagefuseRule
+    }
+}
+
+impl PhysicalOptimizerRule for StagefuseRule {
+    fn optimize(&self, plan: Arc<dyn ExecutionPlan>, config: &ConfigOptions) -> Result<Arc<dyn ExecutionPlan>> {
+        let config = StagefuseConfig::of(config);
+        if config.mode == Mode::Off {
+            return Ok(plan);
+        }
+        rewrite(&plan, &config)
+    }
+
+    fn name(&self) -> &str {
+        "stagefuse"
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
+}
+
+fn rewrite(plan: &Arc<dyn ExecutionPlan>, config: &StagefuseConfig) -> Result<Arc<dyn ExecutionPlan>> {
+    if plan.is::<CompiledExec>() {
+        return Ok(Arc::clone(plan));
+    }
+    if let Some(node) = CompiledExec::try_new(plan, config) {
+        let children = node.children().into_iter().map(|child| rewrite(child, config)).collect::<Result<Vec<_>>>()?;
+        let same = children.iter().zip(node.children()).all(|(new, old)| Arc::ptr_eq(new, old));
+        return Ok(Arc::new(if same { node } else { node.over(children) }));
+    }
+    let distributions = plan.input_distribution_requirements().into_per_child();
+    let orderings = plan.required_input_ordering();
+    let mut children = vec![];
+    for (i, child) in plan.children().into_iter().enumerate() {
+        let new = rewrite(child, config)?;
+        let loses_hash = matches!(distributions.get(i), Some(distribution) if !matches!(distribution, Distribution::UnspecifiedDistribution | Distribution::SinglePartition))
+            && child.output_partitioning() != new.output_partitioning();
+        let loses_order = orderings.get(i).is_some_and(Option::is_some) && new.output_ordering() != child.output_ordering();
+        children.push(if loses_order {
+            Arc::clone(child)
+        } else if loses_hash {
+            let restored = redistribute(child, new)?;
+            let ordered = orderings.get(i).is_some_and(Option::is_some);
+            if ordered { Arc::clone(child) } else { restored }
+        } else {
+            new
+        });
+    }
+    replace_children_if_necessary(Arc::clone(plan), children)
+}
+
+/// Adds Stagefuse to a DataFusion session under construction: `SessionStateBuilder::new_with_default_features().with_stagefuse()`.
+pub trait StagefuseBuilder: Sized {
+    /// Adds the rule and its settings. Settings that the session's configuration already holds stay. Doing it twice is doing it once.
+    fn with_stagefuse(self) -> Self;
+}
+
+impl StagefuseBuilder for SessionStateBuilder {
+    fn with_stagefuse(mut self) -> Self {
+        let config = self.config().get_or_insert_with(SessionConfig::new);
+        let extensions = &mut config.options_mut().extensions;
+        if extensions.get::<StagefuseConfig>().is_none() {
+            extensions.insert(StagefuseConfig::default());
+        }
+        let known = self.physical_optimizers().as_ref().is_some_and(|all| all.rules.iter().any(|rule| rule.name() == "stagefuse"))
+            || self.physical_optimizer_rules().as_ref().is_some_and(|all| all.iter().any(|rule| rule.name() == "stagefuse"));
+        if known { self } else { self.with_physical_optimizer_rule(Arc::new(StagefuseRule::new())) }
+    }
+}
+
+/// Adds Stagefuse to an existing context; tables, functions and settings stay.
+///
+/// ```
+/// use datafusion::prelude::SessionContext;
+/// let ctx = stagefuse::with_stagefuse(SessionContext::new());
+/// ```
+pub fn with_stagefuse(context: SessionContext) -> SessionContext {
+    SessionContext::new_with_state(context.into_state_builder().with_stagefuse().build())
+}

@@ -1,0 +1,217 @@
+//! `Session`: SQL in, record batches out.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::array::{RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema};
+use datafusion::common::DataFusionError;
+use datafusion::datasource::MemTable;
+use datafusion::execution::SessionStateBuilder;
+use datafusion::physical_plan::{ExecutionPlan, collect};
+use datafusion::prelude::{CsvReadOptions, DataFrame, JsonReadOptions, ParquetReadOptions, SessionConfig, SessionContext};
+
+use crate::config::{Mode, StagefuseConfig};
+use crate::error::Error;
+use crate::exec::StageMetrics;
+use crate::explain::{self, Dump};
+use crate::rule::StagefuseBuilder;
+use crate::sql::{self, Statement};
+
+/// A session: tables, settings, queries. Settings are changed by `SET`.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), stagefuse::Error> {
+/// let session = stagefuse::Session::new();
+/// let query = session.sql("SELECT sum(x) AS total FROM (VALUES (1), (2), (39)) AS t(x)").await?;
+/// assert_eq!(query.collect().await?[0].num_rows(), 1);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Session {
+    context: SessionContext,
+}
+
+/// Builds a [`Session`].
+#[derive(Clone, Debug, Default)]
+pub struct SessionBuilder {
+    target_partitions: Option<usize>,
+    mode: Option<Mode>,
+}
+
+impl SessionBuilder {
+    /// How many partitions plans have and how many workers a stage gets. Without: one for each core.
+    pub fn target_partitions(mut self, partitions: usize) -> Self {
+        self.target_partitions = Some(partitions.max(1));
+        self
+    }
+
+    /// How stages run.
+    pub fn mode(mut self, mode: Mode) -> Self {
+        self.mode = Some(mode);
+        self
+    }
+
+    /// The session.
+    pub fn build(self) -> Session {
+        let mut config = SessionConfig::new().with_information_schema(true);
+        if let Some(partitions) = self.target_partitions {
+            config = config.with_target_partitions(partitions);
+        }
+        let mut settings = StagefuseConfig::default();
+        settings.mode = self.mode.unwrap_or(settings.mode);
+        config = config.with_option_extension(settings);
+        let state = SessionStateBuilder::new_with_default_features().with_config(config).with_stagefuse().build();
+        Session { context: SessionContext::new_with_state(state) }
+    }
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Session::new()
+    }
+}
+
+impl Session {
+    /// A session with default settings.
+    pub fn new() -> Session {
+        SessionBuilder::default().build()
+    }
+
+    /// Builds a session.
+    pub fn builder() -> SessionBuilder {
+        SessionBuilder::default()
+    }
+
+    /// DataFusion's context, for everything that it can do.
+    pub fn context(&self) -> &SessionContext {
+        &self.context
+    }
+
+    /// Makes a Parquet file or folder a table.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub async fn register_parquet(&self, table: &str, path: &str) -> Result<(), Error> {
+        Ok(self.context.register_parquet(table, path, ParquetReadOptions::default()).await?)
+    }
+
+    /// Makes a CSV file or folder a table; the first line holds the names.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub async fn register_csv(&self, table: &str, path: &str) -> Result<(), Error> {
+        Ok(self.context.register_csv(table, path, CsvReadOptions::default()).await?)
+    }
+
+    /// Makes a file or folder of JSON, one object a line, a table.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub async fn register_json(&self, table: &str, path: &str) -> Result<(), Error> {
+        Ok(self.context.register_json(table, path, JsonReadOptions::default()).await?)
+    }
+
+    /// Makes record batches a table of one partition.
+    ///
+    /// # Errors
+    /// Where there is no batch, or their schemas differ.
+    pub fn register_batches(&self, table: &str, batches: Vec<RecordBatch>) -> Result<(), Error> {
+        let schema = batches.first().ok_or_else(|| Error::usage("a table of batches takes at least one batch"))?.schema();
+        let memory = MemTable::try_new(schema, vec![batches])?;
+        self.context.register_table(table, Arc::new(memory))?;
+        Ok(())
+    }
+
+    /// Plans a statement. Where the text holds several, all but the last are run; the last is the query.
+    ///
+    /// # Errors
+    /// Where the text is wrong, or an earlier statement fails.
+    pub async fn sql(&self, text: &str) -> Result<Query, Error> {
+        let mut statements = sql::parse(text)?;
+        let last = statements.pop().ok_or_else(|| Error::usage("no statement"))?;
+        for statement in statements {
+            self.plan(statement).await?.collect().await?;
+        }
+        self.plan(last).await
+    }
+
+    async fn plan(&self, statement: Statement) -> Result<Query, Error> {
+        let (text, codegen) = match statement {
+            Statement::Plain(text) => (text, None),
+            Statement::ExplainCodegen(dump, text) => (text, Some(dump)),
+        };
+        let frame = self.context.sql(&text).await?;
+        Ok(Query { frame, codegen, plan: Mutex::new(None) })
+    }
+}
+
+/// A planned statement.
+pub struct Query {
+    frame: DataFrame,
+    /// `EXPLAIN CODEGEN` of the query, and what to show.
+    codegen: Option<Option<Dump>>,
+    /// The physical plan that ran last.
+    plan: Mutex<Option<Arc<dyn ExecutionPlan>>>,
+}
+
+impl Query {
+    /// Runs the query. It can be run again.
+    ///
+    /// # Errors
+    /// What planning and running raise.
+    pub async fn collect(&self) -> Result<Vec<RecordBatch>, Error> {
+        let plan = self.physical().await?;
+        if let Some(dump) = self.codegen {
+            return Ok(vec![table(&explain::sections(&plan, dump))?]);
+        }
+        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&plan));
+        Ok(collect(plan, Arc::new(self.frame.task_ctx())).await?)
+    }
+
+    /// A fresh physical plan.
+    ///
+    /// # Errors
+    /// What planning raises.
+    pub async fn physical(&self) -> Result<Arc<dyn ExecutionPlan>, Error> {
+        Ok(self.frame.clone().create_physical_plan().await?)
+    }
+
+    /// The plan and the stages, as text: engines, reasons of fallbacks, IR.
+    ///
+    /// # Errors
+    /// What planning raises.
+    pub async fn explain(&self) -> Result<String, Error> {
+        Ok(text(&explain::sections(&self.physical().await?, None)))
+    }
+
+    /// The stages in some form.
+    ///
+    /// # Errors
+    /// What planning raises.
+    pub async fn dump(&self, dump: Dump) -> Result<String, Error> {
+        Ok(text(&explain::sections(&self.physical().await?, Some(dump))))
+    }
+
+    /// What every stage is, and did when the query ran last, in plan order. Empty before the first run.
+    ///
+    /// # Errors
+    /// None today.
+    pub fn metrics(&self) -> Result<Vec<StageMetrics>, Error> {
+        let plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(plan.iter().flat_map(explain::compiled_nodes).flat_map(|node| node.stages()).collect())
+    }
+}
+
+fn table(sections: &[(String, String)]) -> Result<RecordBatch, Error> {
+    let column = |name| Field::new(name, DataType::Utf8, false);
+    let schema = Schema::new(vec![column("plan_type"), column("plan")]);
+    let titles = StringArray::from_iter_values(sections.iter().map(|(title, _)| title));
+    let texts = StringArray::from_iter_values(sections.iter().map(|(_, text)| text));
+    Ok(RecordBatch::try_new(Arc::new(schema), vec![Arc::new(titles), Arc::new(texts)]).map_err(DataFusionError::from)?)
+}
+
+fn text(sections: &[(String, String)]) -> String {
+    sections.iter().map(|(title, text)| format!("-- {title}\n{text}\n")).collect::<Vec<_>>().join("\n")
+}
