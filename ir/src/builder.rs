@@ -166,6 +166,16 @@ impl StageBuilder {
         Region { body, result }
     }
 
+    /// Appends what a closed region holds, where that turns out not to need a region.
+    pub fn adopt(&mut self, region: Region) {
+        for (value, op) in region.body {
+            match self.regions.last_mut() {
+                Some(outer) => outer.push((value, op)),
+                None => self.push(StmtKind::Let(value, op)),
+            }
+        }
+    }
+
     /// Appends a filter.
     pub fn filter(&mut self, condition: Value) {
         self.push(StmtKind::Filter(condition));

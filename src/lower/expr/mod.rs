@@ -1,0 +1,227 @@
+//! Expressions.
+
+mod arith;
+mod cast;
+mod conditional;
+mod literal;
+mod opaque;
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use datafusion::functions::datetime::date_part::DatePartFunc;
+use datafusion::functions::unicode::substr::SubstrFunc;
+use datafusion::logical_expr::Operator;
+use datafusion::physical_expr::expressions::{
+    BinaryExpr, CaseExpr, CastExpr, Column, InListExpr, IsNotNullExpr, IsNullExpr, LikeExpr, Literal, NotExpr,
+};
+use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
+use stagefuse_ir::builder::StageBuilder;
+use stagefuse_ir::{BinaryOp, Datum, Op, SqlType, Type, UnaryOp, Value};
+
+use super::{Lowering, Result, declined, types};
+
+/// Deeper nesting than this is left to DataFusion, which has a stack for it.
+const MAX_DEPTH: usize = 200;
+
+/// What an expression is lowered against.
+pub(crate) struct Scope<'a> {
+    pub(crate) s: &'a mut StageBuilder,
+    pub(crate) columns: &'a [Option<Value>],
+    pub(crate) schema: &'a SchemaRef,
+    depth: usize,
+}
+
+impl Lowering {
+    /// Lowers an expression over the columns of a plan node; one that the IR has no words for becomes opaque.
+    pub(crate) fn expr(
+        &mut self,
+        s: &mut StageBuilder,
+        columns: &[Option<Value>],
+        schema: &SchemaRef,
+        expr: &Arc<dyn PhysicalExpr>,
+    ) -> Result<Value> {
+        self.scoped(&mut Scope { s, columns, schema, depth: 0 }, expr)
+    }
+
+    fn scoped(&mut self, scope: &mut Scope<'_>, expr: &Arc<dyn PhysicalExpr>) -> Result<Value> {
+        if scope.depth >= MAX_DEPTH {
+            return self.opaque(scope, expr);
+        }
+        scope.depth += 1;
+        let value = self.known(scope, expr);
+        scope.depth -= 1;
+        match value? {
+            Some(value) => Ok(value),
+            None => self.opaque(scope, expr),
+        }
+    }
+
+    /// The value of an expression that the IR has words for.
+    fn known(&mut self, scope: &mut Scope<'_>, expr: &Arc<dyn PhysicalExpr>) -> Result<Option<Value>> {
+        if let Some(column) = expr.downcast_ref::<Column>() {
+            return match scope.columns.get(column.index()).copied().flatten() {
+                Some(value) => Ok(Some(value)),
+                None => declined(format!("column {} is of a type that the IR does not have", column.name())),
+            };
+        }
+        if let Some(literal) = expr.downcast_ref::<Literal>() {
+            return Ok(self.literal(scope, literal.value()));
+        }
+        if let Some(binary) = expr.downcast_ref::<BinaryExpr>() {
+            return self.binary(scope, expr, binary);
+        }
+        if let Some(not) = expr.downcast_ref::<NotExpr>() {
+            let arg = self.scoped(scope, not.arg())?;
+            return Ok(Some(scope.s.unary(UnaryOp::Not, arg, scope.s.ty(arg))));
+        }
+        if let Some(is_null) = expr.downcast_ref::<IsNullExpr>() {
+            let arg = self.scoped(scope, is_null.arg())?;
+            return Ok(Some(scope.s.unary(UnaryOp::IsNull, arg, Type::boolean(false))));
+        }
+        if let Some(is_not_null) = expr.downcast_ref::<IsNotNullExpr>() {
+            let arg = self.scoped(scope, is_not_null.arg())?;
+            return Ok(Some(scope.s.unary(UnaryOp::IsNotNull, arg, Type::boolean(false))));
+        }
+        if let Some(cast) = expr.downcast_ref::<CastExpr>() {
+            return self.cast(scope, cast);
+        }
+        if let Some(case) = expr.downcast_ref::<CaseExpr>() {
+            return self.case(scope, expr, case);
+        }
+        if let Some(like) = expr.downcast_ref::<LikeExpr>() {
+            return self.like(scope, like);
+        }
+        if let Some(list) = expr.downcast_ref::<InListExpr>() {
+            return self.in_list(scope, list);
+        }
+        if let Some(function) = ScalarFunctionExpr::try_downcast_func::<SubstrFunc>(expr.as_ref()) {
+            return self.substr(scope, function);
+        }
+        if let Some(function) = ScalarFunctionExpr::try_downcast_func::<DatePartFunc>(expr.as_ref()) {
+            return self.date_part(scope, function);
+        }
+        Ok(None)
+    }
+
+    fn binary(&mut self, scope: &mut Scope<'_>, expr: &Arc<dyn PhysicalExpr>, binary: &BinaryExpr) -> Result<Option<Value>> {
+        let comparison = match binary.op() {
+            Operator::And | Operator::Or => return self.and_or(scope, binary).map(Some),
+            Operator::Eq => Some(BinaryOp::Eq),
+            Operator::NotEq => Some(BinaryOp::Ne),
+            Operator::Lt => Some(BinaryOp::Lt),
+            Operator::LtEq => Some(BinaryOp::Le),
+            Operator::Gt => Some(BinaryOp::Gt),
+            Operator::GtEq => Some(BinaryOp::Ge),
+            Operator::IsDistinctFrom => Some(BinaryOp::Distinct),
+            Operator::IsNotDistinctFrom => Some(BinaryOp::NotDistinct),
+            _ => None,
+        };
+        let Some(op) = comparison else { return self.arithmetic(scope, expr, binary) };
+        let (a, b) = (self.scoped(scope, binary.left())?, self.scoped(scope, binary.right())?);
+        let (ta, tb) = (scope.s.ty(a), scope.s.ty(b));
+        let (a, b) = match (ta.sql.scale(), tb.sql.scale()) {
+            (Some(sa), Some(sb)) => (self.rescale_up(scope.s, a, (sb - sa).max(0))?, self.rescale_up(scope.s, b, (sa - sb).max(0))?),
+            _ if ta.sql == tb.sql => (a, b),
+            _ => return Ok(None),
+        };
+        let own = matches!(op, BinaryOp::Distinct | BinaryOp::NotDistinct);
+        let nullable = !own && (ta.nullable || tb.nullable);
+        Ok(Some(scope.s.binary(op, a, b, Type::boolean(nullable))))
+    }
+
+    /// AND and OR. A right side that can fail is evaluated only where the left side leaves the result open.
+    fn and_or(&mut self, scope: &mut Scope<'_>, binary: &BinaryExpr) -> Result<Value> {
+        let is_and = *binary.op() == Operator::And;
+        let a = self.scoped(scope, binary.left())?;
+        scope.s.begin_region();
+        let b = self.scoped(scope, binary.right())?;
+        let region = scope.s.end_region(b);
+        let ty = Type::boolean(scope.s.ty(a).nullable || scope.s.ty(b).nullable);
+        let op = if is_and { BinaryOp::And } else { BinaryOp::Or };
+        if !region.body.iter().any(|(_, op)| op.can_fail()) {
+            scope.s.adopt(region);
+            return Ok(scope.s.binary(op, a, b, ty));
+        }
+        // The left side decides where it is false (and) or true (or).
+        let decides = if is_and { scope.s.unary(UnaryOp::Not, a, scope.s.ty(a)) } else { a };
+        scope.s.begin_region();
+        let decided = self.p.literal(Type::boolean(false), Datum::Bool(!is_and));
+        let decided = scope.s.op(Op::Literal(decided), Type::boolean(false));
+        let then = scope.s.end_region(decided);
+        scope.s.begin_region();
+        scope.s.adopt(region);
+        let both = scope.s.binary(op, a, b, ty);
+        let otherwise = scope.s.end_region(both);
+        Ok(scope.s.op(Op::If(decides, Box::new(then), Box::new(otherwise)), ty))
+    }
+
+    fn like(&mut self, scope: &mut Scope<'_>, like: &LikeExpr) -> Result<Option<Value>> {
+        let pattern =
+            like.pattern().downcast_ref::<Literal>().and_then(|pattern| pattern.value().try_as_str().flatten().map(str::to_string));
+        let (Some(pattern), false) = (pattern, like.case_insensitive()) else { return Ok(None) };
+        let text = self.scoped(scope, like.expr())?;
+        if scope.s.ty(text).sql != SqlType::Utf8 {
+            return Ok(None);
+        }
+        let pattern = self.p.literal(Type::new(SqlType::Utf8, false), Datum::Str(pattern));
+        let ty = Type::boolean(scope.s.ty(text).nullable);
+        let found = scope.s.op(Op::Like(text, pattern), ty);
+        Ok(Some(if like.negated() { scope.s.unary(UnaryOp::Not, found, ty) } else { found }))
+    }
+
+    fn in_list(&mut self, scope: &mut Scope<'_>, list: &InListExpr) -> Result<Option<Value>> {
+        let value = self.scoped(scope, list.expr())?;
+        let ty = scope.s.ty(value);
+        let mut lits = vec![];
+        for item in list.list() {
+            let Some(literal) = item.downcast_ref::<Literal>() else { return Ok(None) };
+            match literal::datum(literal.value()) {
+                Some((sql, datum)) if sql == ty.sql && datum != Datum::Null => {
+                    lits.push(self.p.literal(Type::new(sql, false), datum));
+                }
+                _ => return Ok(None),
+            }
+        }
+        if ty.sql.is_float() {
+            return Ok(None);
+        }
+        let found = scope.s.op(Op::In(value, lits), Type::boolean(ty.nullable));
+        Ok(Some(if list.negated() { scope.s.unary(UnaryOp::Not, found, Type::boolean(ty.nullable)) } else { found }))
+    }
+
+    fn substr(&mut self, scope: &mut Scope<'_>, function: &ScalarFunctionExpr) -> Result<Option<Value>> {
+        let mut args = vec![];
+        for arg in function.args() {
+            args.push(self.scoped(scope, arg)?);
+        }
+        let is = |value: Option<&Value>, sql: SqlType| value.is_none_or(|value| scope.s.ty(*value).sql == sql);
+        let fits = is(args.first(), SqlType::Utf8) && is(args.get(1), SqlType::Int64) && is(args.get(2), SqlType::Int64);
+        if !fits || !(2..=3).contains(&args.len()) {
+            return Ok(None);
+        }
+        let nullable = args.iter().any(|arg| scope.s.ty(*arg).nullable);
+        let op = Op::Substr(args[0], args[1], args.get(2).copied());
+        Ok(Some(scope.s.op(op, Type::new(SqlType::Utf8, nullable))))
+    }
+
+    fn date_part(&mut self, scope: &mut Scope<'_>, function: &ScalarFunctionExpr) -> Result<Option<Value>> {
+        let [part, date] = function.args() else { return Ok(None) };
+        let part = part.downcast_ref::<Literal>().and_then(|part| part.value().try_as_str().flatten().map(str::to_lowercase));
+        let op = match part.as_deref() {
+            Some("year") => UnaryOp::Year,
+            Some("month") => UnaryOp::Month,
+            Some("day") => UnaryOp::Day,
+            _ => return Ok(None),
+        };
+        let date = self.scoped(scope, date)?;
+        let ty = scope.s.ty(date);
+        Ok((ty.sql == SqlType::Date32).then(|| scope.s.unary(op, date, Type::new(SqlType::Int32, ty.nullable))))
+    }
+
+    /// The IR's type of an expression's result.
+    fn result_type(&self, scope: &Scope<'_>, expr: &Arc<dyn PhysicalExpr>) -> Option<Type> {
+        let nullable = expr.nullable(scope.schema).unwrap_or(true);
+        types::ir_type(&expr.data_type(scope.schema).ok()?, nullable)
+    }
+}
