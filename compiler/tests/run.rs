@@ -236,7 +236,10 @@ fn join_data() -> (Rows, Rows) {
     (build, probe)
 }
 
-fn matches(residual: bool) -> Vec<((Option<i64>, i64), Vec<i64>)> {
+/// A probe row, and the payloads that it finds.
+type Matches = ((Option<i64>, i64), Vec<i64>);
+
+fn matches(residual: bool) -> Vec<Matches> {
     let (build, probe) = join_data();
     let pairs = |k: Option<i64>, x: i64| {
         build.iter().filter(|(bk, y)| k.is_some() && *bk == k && (!residual || *y < x)).map(|(_, y)| *y).collect::<Vec<_>>()
