@@ -203,7 +203,7 @@ mod tests {
         let mut output = Output::new(&types, Arc::new(Schema::new(fields)));
         // The same buffers are used again: what an earlier batch left must not show.
         for rows in [OUT_ROWS, 1, 100] {
-            let some = |row: usize, modulus: usize| row % modulus != 0;
+            let some = |row: usize, modulus: usize| !row.is_multiple_of(modulus);
             for row in 0..rows {
                 put(&mut output, 0, row, some(row, 3).then_some(u8::from(row % 2 == 0)));
                 put(&mut output, 1, row, Some(row as i8));

@@ -34,7 +34,12 @@ impl Memory {
 
     /// Gives `bytes` back.
     pub(crate) fn shrink(&self, bytes: usize) {
-        self.held.fetch_sub(bytes, Ordering::Relaxed);
+        let held = self.held.fetch_sub(bytes, Ordering::Relaxed) - bytes;
+        if held + STEP < self.told.load(Ordering::Relaxed) {
+            self.told.store(held, Ordering::Relaxed);
+            // Asking for less cannot fail in a way that anyone could act on.
+            let _ = self.budget.resize(held);
+        }
     }
 }
 

@@ -119,21 +119,10 @@ impl Worker {
         table.insert(hash, &self.shared.memory)
     }
 
-    /// The group table that the running stage writes.
-    pub(crate) fn groups_head(&self, groups: usize) -> &GroupsHead {
-        &self.tables[groups].as_ref().expect("`enter` made it").head
-    }
-
     /// Makes room for a row; see the builtin `join_grow`.
     pub(crate) fn grow_rows(&mut self, join: usize) -> Result<(), Error> {
         let rows = self.rows[join].as_mut().ok_or_else(|| Error::Internal(format!("join{join} is not built here")))?;
         rows.grow(&self.shared.memory)
-    }
-
-    /// Room for one more row of a join.
-    pub(crate) fn append_row(&mut self, join: usize) -> Result<*mut u8, Error> {
-        let rows = self.rows[join].as_mut().ok_or_else(|| Error::Internal(format!("join{join} is not built here")))?;
-        rows.append(&self.shared.memory)
     }
 
     /// Copies a long text into the arena; returns the new second word.
@@ -162,11 +151,6 @@ impl Worker {
     /// Leaves an error; the first one stays.
     pub(crate) fn fail(&mut self, error: Error) {
         self.error.get_or_insert(error);
-    }
-
-    /// Leaves the error of an operation.
-    pub(crate) fn set_error(&mut self, code: ErrorCode, value: Value) {
-        self.fail(Error::Arithmetic { code, value });
     }
 
     /// The error that waits.

@@ -40,7 +40,7 @@ pub(crate) fn rescale(value: i128, shift: i32, precision: i32) -> Option<i128> {
 pub(crate) fn f64_to_decimal_value(value: f64, precision: i32, scale: i32) -> Option<i128> {
     let scaled = (value * 10f64.powi(scale)).round();
     // The float 2^127 is the first that does not fit.
-    if !(scaled.abs() < 1.701_411_834_604_692_3e38) {
+    if scaled.is_nan() || scaled.abs() >= 1.701_411_834_604_692_3e38 {
         return None;
     }
     Some(scaled as i128).filter(|value| fits(*value, precision))

@@ -60,8 +60,8 @@ pub(crate) fn substr(text: &[u8], start: i64, count: i64) -> &[u8] {
         return &text[cut(first)..cut(last)];
     }
     let boundary = |wanted: i64| {
-        let starts = text.iter().enumerate().filter(|(_, byte)| (**byte as i8) >= -0x40).map(|(at, _)| at);
-        starts.skip(usize::try_from(wanted).unwrap_or(usize::MAX)).next().unwrap_or(text.len())
+        let mut starts = text.iter().enumerate().filter(|(_, byte)| (**byte as i8) >= -0x40).map(|(at, _)| at);
+        starts.nth(usize::try_from(wanted).unwrap_or(usize::MAX)).unwrap_or(text.len())
     };
     &text[boundary(first)..boundary(last)]
 }

@@ -16,7 +16,6 @@ use crate::error::Error;
 use crate::interpreter;
 use crate::tables::groups::GroupTable;
 use crate::tables::join::JoinTable;
-use crate::tables::merge::merge;
 use crate::worker::{Worker, WorkerGuard};
 use shared::Shared;
 
@@ -46,6 +45,7 @@ pub struct StageMetrics {
 /// ([`Run::table_cursor`], [`Run::run_table`]), from as many tasks as it likes, then finishes it ([`Run::finish_parts`], [`Run::finish_part`]).
 pub struct Run {
     // The workers go first: generated code's states hold addresses into what is shared.
+    #[expect(clippy::vec_box, reason = "a worker must not move: its head holds addresses within it")]
     pool: Mutex<Vec<Box<Worker>>>,
     shared: Arc<Shared>,
 }
@@ -121,15 +121,9 @@ impl Run {
         match shared.program.stages[stage].source {
             Source::Input { .. } => Err(Error::Internal(format!("{stage} reads no table"))),
             Source::Groups(groups) => {
-                let state = &shared.groups[groups.index()];
                 let layout = &shared.group_layouts[groups.index()];
-                let workers = state.workers.get().ok_or_else(|| Error::Internal(format!("{groups} is read before it is complete")))?;
-                let mut merged = state.merged[partition].lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-                if merged.is_none() {
-                    let decl = &shared.program.groups[groups];
-                    *merged = Some(merge(decl, layout, workers, partition, shared.partitions, &shared.memory)?);
-                }
-                let table = Arc::clone(merged.as_ref().expect("just merged"));
+                let decl = &shared.program.groups[groups];
+                let table = shared.groups[groups.index()].partition(decl, layout, partition, &shared.memory)?;
                 Ok(TableCursor { rows: CursorRows::Groups { table, next: 0 }, stride: layout.stride as usize })
             }
             Source::Join(join, _) => {
@@ -240,7 +234,7 @@ impl Run {
                 let tables: Vec<Arc<GroupTable>> =
                     pool.iter_mut().filter_map(|worker| worker.take_groups(groups.index())).map(|table| Arc::new(*table)).collect();
                 state.rows_out.store(tables.iter().map(|table| table.rows() as u64).sum(), Ordering::Relaxed);
-                let _ = self.shared.groups[groups.index()].workers.set(tables);
+                self.shared.groups[groups.index()].complete(tables);
                 Ok(0)
             }
             Sink::Mark { .. } | Sink::Emit { .. } => Ok(0),

@@ -1,13 +1,13 @@
 //! What all workers of a run share.
 
 use std::cell::UnsafeCell;
-use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arrow::datatypes::SchemaRef;
 use stagefuse_ir::abi::LimitHead;
 use stagefuse_ir::layout::RowLayout;
-use stagefuse_ir::{Groups, Join, Program, Sink, Source, Stage};
+use stagefuse_ir::{Groups, GroupsDecl, Join, Program, Sink, Source, Stage};
 
 use crate::config::{Engine, OpaqueExpr, RunConfig};
 use crate::error::Error;
@@ -17,6 +17,7 @@ use crate::matchers::{Matcher, prepare};
 use crate::memory::Memory;
 use crate::tables::groups::GroupTable;
 use crate::tables::join::SharedJoin;
+use crate::tables::merge::merge;
 
 /// One stage of a run.
 pub(crate) struct StageState {
@@ -39,10 +40,45 @@ pub(crate) struct StageState {
     pub(crate) nanos: AtomicU64,
 }
 
-/// A group table whose workers are done: their tables, and the partitions merged so far.
+/// A group table: the workers' tables once they are done, and the partitions merged so far.
 pub(crate) struct SharedGroups {
-    pub(crate) workers: OnceLock<Vec<Arc<GroupTable>>>,
-    pub(crate) merged: Vec<Mutex<Option<Arc<GroupTable>>>>,
+    /// Until all partitions are merged.
+    workers: Mutex<Option<Vec<Arc<GroupTable>>>>,
+    merged: Vec<Mutex<Option<Arc<GroupTable>>>>,
+    /// Partitions that are not merged.
+    left: AtomicUsize,
+}
+
+impl SharedGroups {
+    fn new(partitions: usize) -> Self {
+        let merged = (0..partitions).map(|_| Mutex::new(None)).collect();
+        SharedGroups { workers: Mutex::new(None), merged, left: AtomicUsize::new(partitions) }
+    }
+
+    /// Takes the workers' tables: from now on partitions can be read.
+    pub(crate) fn complete(&self, tables: Vec<Arc<GroupTable>>) {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(tables);
+    }
+
+    /// A partition, merged on first use. After the last one the workers' tables go.
+    pub(crate) fn partition(&self, decl: &GroupsDecl, layout: &RowLayout, at: usize, memory: &Memory) -> Result<Arc<GroupTable>, Error> {
+        let mut merged = self.merged[at].lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(table) = &*merged {
+            return Ok(Arc::clone(table));
+        }
+        let tables = self.workers.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let tables = tables.ok_or_else(|| Error::Internal("a group table is read before it is complete".into()))?;
+        let table = merge(decl, layout, &tables, at, self.merged.len(), memory)?;
+        *merged = Some(Arc::clone(&table));
+        drop(tables);
+        if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let tables = self.workers.lock().unwrap_or_else(PoisonError::into_inner).take();
+            // A table that became the merged one as it is stays.
+            let gone = tables.into_iter().flatten().filter_map(Arc::into_inner);
+            memory.shrink(gone.map(|table| table.held).sum());
+        }
+        Ok(table)
+    }
 }
 
 /// States and constants of a run.
@@ -58,7 +94,7 @@ pub(crate) struct Shared {
     pub(crate) groups: Vec<SharedGroups>,
     pub(crate) group_layouts: Vec<RowLayout>,
     /// Cells: generated code counts in them, atomically.
-    pub(crate) limits: Vec<Box<UnsafeCell<LimitHead>>>,
+    pub(crate) limits: Vec<UnsafeCell<LimitHead>>,
     pub(crate) memory: Memory,
 }
 
@@ -80,14 +116,13 @@ impl Shared {
         let literals = Literals::new(&program);
         let stages = engines.into_iter().zip(program.stages.keys());
         let stages = stages.map(|(engine, stage)| StageState::new(&program, stage, engine, &literals)).collect();
-        let merged = || (0..partitions).map(|_| Mutex::new(None)).collect();
         Ok(Shared {
             stages,
             joins: program.joins.keys().map(|_| OnceLock::new()).collect(),
             join_layouts: program.joins.values().map(RowLayout::join).collect(),
-            groups: program.groups.keys().map(|_| SharedGroups { workers: OnceLock::new(), merged: merged() }).collect(),
+            groups: program.groups.keys().map(|_| SharedGroups::new(partitions)).collect(),
             group_layouts: program.groups.values().map(RowLayout::groups).collect(),
-            limits: program.limits.keys().map(|_| Box::new(UnsafeCell::new(LimitHead { seen: 0 }))).collect(),
+            limits: program.limits.keys().map(|_| UnsafeCell::new(LimitHead { seen: 0 })).collect(),
             memory: Memory::new(memory),
             schema,
             opaques,

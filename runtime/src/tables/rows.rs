@@ -37,6 +37,7 @@ impl BuildRows {
     }
 
     /// Room for one more row; its bytes are not set.
+    #[cfg(test)]
     pub(crate) fn append(&mut self, memory: &Memory) -> Result<*mut u8, Error> {
         if self.head.used == self.head.capacity {
             self.grow(memory)?;

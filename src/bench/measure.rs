@@ -1,0 +1,131 @@
+//! Measures one query in every mode.
+
+use std::time::Duration;
+
+use stagefuse::Session;
+
+use super::cpu;
+use super::digest::{self, Digest};
+use crate::cli::arguments::Mode;
+use crate::cli::engine::{self, Compilation};
+use crate::cli::failure::Failure;
+
+/// A query: its name, and a text that may hold several statements.
+pub struct Query {
+    pub name: String,
+    pub text: String,
+}
+
+/// What was measured of a query.
+pub struct Measured {
+    pub query: String,
+    pub modes: Vec<(Mode, Result<Measurement, Failure>)>,
+}
+
+/// What was measured of a query in one mode.
+pub struct Measurement {
+    pub digest: Digest,
+    pub first: Duration,
+    runs: Vec<Run>,
+    pub compilation: Compilation,
+    /// A later run had another answer than the first.
+    pub unstable: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Run {
+    time: Duration,
+    cpu: Duration,
+    plan: Duration,
+    compile: Duration,
+}
+
+impl Measurement {
+    pub fn min(&self) -> Duration {
+        self.runs.first().map_or(self.first, |run| run.time)
+    }
+
+    pub fn median(&self) -> Duration {
+        self.median_run().map_or(self.first, |run| run.time)
+    }
+
+    /// CPU time of the median run.
+    pub fn cpu(&self) -> Duration {
+        self.median_run().map_or(Duration::ZERO, |run| run.cpu)
+    }
+
+    /// Planning time of the median run.
+    pub fn plan(&self) -> Duration {
+        self.median_run().map_or(Duration::ZERO, |run| run.plan)
+    }
+
+    /// Compile time of the median run.
+    pub fn compile(&self) -> Duration {
+        self.median_run().map_or(self.compilation.compile_time, |run| run.compile)
+    }
+
+    /// Runs are sorted by time; of an even number, the slower one of the two in the middle.
+    fn median_run(&self) -> Option<Run> {
+        self.runs.get(self.runs.len() / 2).copied()
+    }
+}
+
+/// Warms every mode up, then runs them in turn: what disturbs the machine for a while disturbs all of them.
+pub async fn query(session: &Session, query: &Query, modes: &[Mode], runs: u32) -> Measured {
+    let mut measured = Measured { query: query.name.clone(), modes: vec![] };
+    for &mode in modes {
+        measured.modes.push((mode, first(session, query, mode).await));
+    }
+    for _ in 0..runs {
+        for (mode, result) in &mut measured.modes {
+            if let Ok(measurement) = result
+                && let Err(failure) = again(session, query, *mode, measurement).await
+            {
+                *result = Err(failure);
+            }
+        }
+    }
+    for (_, result) in &mut measured.modes {
+        if let Ok(measurement) = result {
+            measurement.runs.sort_by_key(|run| run.time);
+        }
+    }
+    measured
+}
+
+async fn first(session: &Session, query: &Query, mode: Mode) -> Result<Measurement, Failure> {
+    engine::set_mode(session, mode).await?;
+    let timed = engine::run_timed(session, &query.statements()?).await;
+    if timed.is_err() {
+        tidy(session, query).await;
+    }
+    let timed = timed?;
+    Ok(Measurement {
+        digest: digest::of(&timed.batches)?,
+        first: timed.time,
+        runs: vec![],
+        compilation: timed.compilation,
+        unstable: false,
+    })
+}
+
+async fn again(session: &Session, query: &Query, mode: Mode, measurement: &mut Measurement) -> Result<(), Failure> {
+    engine::set_mode(session, mode).await?;
+    let statements = query.statements()?;
+    let before = cpu::time();
+    let timed = engine::run_timed(session, &statements).await?;
+    let cpu = cpu::time().saturating_sub(before);
+    measurement.runs.push(Run { time: timed.time, cpu, plan: timed.plan_time, compile: timed.compilation.compile_time });
+    measurement.unstable |= digest::of(&timed.batches)? != measurement.digest;
+    Ok(())
+}
+
+/// After a failure: what the statements behind the failed one would have dropped.
+async fn tidy(session: &Session, query: &Query) {
+    for statement in query.statements().unwrap_or_default() {
+        if statement.get(..4).is_some_and(|word| word.eq_ignore_ascii_case("drop")) {
+            // It may not be there: the failure may have come before it was made.
+            let _ = engine::run(session, &statement).await;
+        }
+    }
+}

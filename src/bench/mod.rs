@@ -1,0 +1,105 @@
+//! `stagefuse bench`: the same queries in every mode, side by side, and whether the answers agree.
+
+mod cpu;
+mod data;
+mod digest;
+mod load;
+mod measure;
+mod micro;
+mod report;
+mod tpch;
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use crate::cli::arguments::{BenchArguments, Storage, Suite};
+use crate::cli::failure::Failure;
+use crate::cli::{engine, output, runtime, statements};
+use measure::Query;
+
+/// Runs a suite. `Ok(false)`: some query was wrong or failed, and was shown.
+pub fn main(arguments: &BenchArguments) -> Result<bool, Failure> {
+    if arguments.modes.is_empty() {
+        return Err(Failure::new("--modes names no mode"));
+    }
+    if arguments.suite == Some(Suite::Micro) {
+        return micro::main(arguments);
+    }
+    let (suite, queries) = match &arguments.queries {
+        Some(folder) => (suite_name(folder)?, queries_of(folder)?),
+        None => ("tpch".to_owned(), tpch::queries()),
+    };
+    let queries = select(queries, &arguments.only)?;
+    let mut json = match &arguments.json {
+        Some(path) => Some(BufWriter::new(File::create(path).map_err(|error| Failure::at(path, error))?)),
+        None => None,
+    };
+    let threads = usize::from(arguments.threads);
+    runtime(Some(threads))?.block_on(async {
+        let session = engine::open(Some(threads));
+        let context = session.context();
+        // Kept until the end: dropping it deletes files made for this run.
+        let _made = match (&arguments.data, arguments.storage, arguments.queries.is_some()) {
+            (Some(folder), Storage::Memory, _) => load::into_memory(context, folder, threads).await.map(|()| None)?,
+            (Some(folder), Storage::Parquet, false) => load::made_parquet(context, Some(folder), arguments.scale, threads).await?,
+            (Some(folder), Storage::Parquet, true) => crate::cli::tables::register(context, Some(folder), &[]).await.map(|()| None)?,
+            (None, Storage::Memory, _) => load::made_memory(context, arguments.scale, threads).map(|()| None)?,
+            (None, Storage::Parquet, _) => load::made_parquet(context, None, arguments.scale, threads).await?,
+        };
+        let mut report = report::Report::new(suite, arguments);
+        for (index, query) in queries.iter().enumerate() {
+            output::complain(&format!("[{}/{}] {}", index + 1, queries.len(), query.name));
+            let measured = measure::query(&session, query, &arguments.modes, arguments.runs).await;
+            for line in report.add(measured) {
+                if let Some(json) = &mut json {
+                    writeln!(json, "{line}")?;
+                    json.flush()?;
+                }
+            }
+        }
+        output::print(&report.text())?;
+        Ok(report.all_right())
+    })
+}
+
+fn suite_name(folder: &Path) -> Result<String, Failure> {
+    let folder = folder.canonicalize().map_err(|error| Failure::at(folder, error))?;
+    Ok(folder.file_name().map_or_else(|| "queries".to_owned(), |name| name.to_string_lossy().into_owned()))
+}
+
+/// The `.sql` files of a folder, in the order of their numbers.
+fn queries_of(folder: &Path) -> Result<Vec<Query>, Failure> {
+    let mut queries = vec![];
+    for entry in std::fs::read_dir(folder).map_err(|error| Failure::at(folder, error))? {
+        let path = entry.map_err(|error| Failure::at(folder, error))?.path();
+        if path.extension().is_some_and(|extension| extension == "sql") {
+            let text = std::fs::read_to_string(&path).map_err(|error| Failure::at(&path, error))?;
+            let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+            queries.push(Query { name, text });
+        }
+    }
+    if queries.is_empty() {
+        return Err(Failure::at(folder, "no .sql file here"));
+    }
+    // `q2` before `q10`.
+    queries.sort_by_key(|query| {
+        let digits: String = query.name.chars().filter(char::is_ascii_digit).collect();
+        (digits.parse::<u64>().unwrap_or(u64::MAX), query.name.clone())
+    });
+    Ok(queries)
+}
+
+fn select(queries: Vec<Query>, only: &[String]) -> Result<Vec<Query>, Failure> {
+    if let Some(name) = only.iter().find(|name| !queries.iter().any(|query| query.name == **name)) {
+        return Err(Failure::new(format!("--only {name}: there is no such query")));
+    }
+    Ok(queries.into_iter().filter(|query| only.is_empty() || only.contains(&query.name)).collect())
+}
+
+impl Query {
+    /// The statements of the text.
+    fn statements(&self) -> Result<Vec<String>, Failure> {
+        statements::split(&self.text)
+    }
+}

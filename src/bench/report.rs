@@ -1,0 +1,175 @@
+//! What `bench` prints, and its lines of JSON.
+
+use std::fmt::Write;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::measure::{Measured, Measurement};
+use crate::cli::arguments::{BenchArguments, Mode};
+use crate::cli::failure::Failure;
+use crate::cli::output;
+
+/// All that was measured so far.
+pub struct Report {
+    suite: String,
+    scale: Option<f64>,
+    storage: String,
+    modes: Vec<Mode>,
+    measured: Vec<Measured>,
+    wrong: Vec<String>,
+}
+
+impl Report {
+    pub fn new(suite: String, arguments: &BenchArguments) -> Report {
+        // The scale of files that were there before is not known.
+        let scale = arguments.data.is_none().then_some(arguments.scale);
+        Report { suite, scale, storage: arguments.storage.to_string(), modes: arguments.modes.clone(), measured: vec![], wrong: vec![] }
+    }
+
+    pub fn all_right(&self) -> bool {
+        self.wrong.is_empty()
+    }
+
+    /// Takes a query's measurements; says at once if something is wrong with them. The result are its lines of JSON.
+    pub fn add(&mut self, measured: Measured) -> Vec<String> {
+        for wrong in check(&measured) {
+            output::complain(&format!("  {wrong}"));
+            self.wrong.push(wrong);
+        }
+        let lines =
+            measured.modes.iter().filter_map(|(mode, result)| Some(self.line(&measured.query, *mode, result.as_ref().ok()?))).collect();
+        self.measured.push(measured);
+        lines
+    }
+
+    fn line(&self, query: &str, mode: Mode, of: &Measurement) -> String {
+        let number = |time: Duration| (milliseconds(time) * 1000.0).round() / 1000.0;
+        json!({
+            "suite": self.suite, "scale": self.scale, "storage": self.storage, "q": query, "mode": mode.to_string(),
+            "rows": of.digest.rows, "digest": format!("{:016x}", of.digest.hash),
+            "first_ms": number(of.first), "min_ms": number(of.min()), "median_ms": number(of.median()), "cpu_ms": number(of.cpu()),
+            "plan_ms": number(of.plan()), "compile_ms": number(of.compile()), "code_bytes": of.compilation.code_bytes,
+            "stages": of.compilation.stages, "native_stages": of.compilation.native_stages, "fallbacks": of.compilation.fallbacks,
+        })
+        .to_string()
+    }
+
+    /// The table: median times, speed-ups of the compiled mode, compile time, native of all stages; then fallbacks and what is wrong.
+    pub fn text(&self) -> String {
+        let others: Vec<Mode> = self.modes.iter().copied().filter(|mode| *mode != Mode::Compiled).collect();
+        let compares = self.modes.contains(&Mode::Compiled);
+        let mut text = String::new();
+        let mut row = |cells: Vec<String>| {
+            let line: String =
+                cells.iter().enumerate().map(|(at, cell)| if at == 0 { format!("{cell:<8}") } else { format!("{cell:>16}") }).collect();
+            text.push_str(line.trim_end());
+            text.push('\n');
+        };
+        let mut header = vec!["query".to_owned()];
+        header.extend(self.modes.iter().map(|mode| format!("{mode} ms")));
+        if compares {
+            header.extend(others.iter().map(|mode| format!("vs {mode}")));
+            header.extend(["compile ms".to_owned(), "native".to_owned()]);
+        }
+        row(header);
+        let mut times = vec![vec![]; self.modes.len()];
+        let mut ratios = vec![vec![]; others.len()];
+        let mut compiles = vec![];
+        let (mut native, mut stages) = (0, 0);
+        for measured in &self.measured {
+            let mut cells = vec![measured.query.clone()];
+            for (at, (_, result)) in measured.modes.iter().enumerate() {
+                cells.push(match result {
+                    Ok(of) => {
+                        times[at].push(milliseconds(of.median()));
+                        format!("{:.2}", milliseconds(of.median()))
+                    }
+                    Err(_) => "failed".to_owned(),
+                });
+            }
+            if compares {
+                let compiled = find(measured, Mode::Compiled);
+                for (at, mode) in others.iter().enumerate() {
+                    cells.push(match (compiled, find(measured, *mode)) {
+                        (Some(compiled), Some(other)) => {
+                            let ratio = milliseconds(other.median()) / milliseconds(compiled.median()).max(1e-6);
+                            ratios[at].push(ratio);
+                            format!("{ratio:.2}x")
+                        }
+                        _ => "-".to_owned(),
+                    });
+                }
+                match compiled {
+                    Some(of) => {
+                        if of.compilation.native_stages > 0 {
+                            compiles.push(milliseconds(of.compile()));
+                        }
+                        native += of.compilation.native_stages;
+                        stages += of.compilation.stages;
+                        cells.push(format!("{:.2}", milliseconds(of.compile())));
+                        cells.push(format!("{}/{}", of.compilation.native_stages, of.compilation.stages));
+                    }
+                    None => cells.extend(["-".to_owned(), "-".to_owned()]),
+                }
+            }
+            row(cells);
+        }
+        let mut geomeans = vec!["geomean".to_owned()];
+        geomeans.extend(times.iter().map(|times| geomean(times, "")));
+        if compares {
+            geomeans.extend(ratios.iter().map(|ratios| geomean(ratios, "x")));
+            geomeans.extend([geomean(&compiles, ""), format!("{native}/{stages}")]);
+        }
+        row(geomeans);
+        for measured in &self.measured {
+            for reason in find(measured, Mode::Compiled).iter().flat_map(|of| &of.compilation.fallbacks) {
+                let _ = writeln!(text, "fallback {}: {reason}", measured.query);
+            }
+        }
+        for wrong in &self.wrong {
+            let _ = writeln!(text, "{wrong}");
+        }
+        text
+    }
+}
+
+/// What is wrong with a query's answers: failures, and results that differ from those of the plain engine (or of the first mode).
+fn check(measured: &Measured) -> Vec<String> {
+    let query = &measured.query;
+    let mut wrong = vec![];
+    let reference = measured.modes.iter().rev().filter_map(|(mode, result)| Some((*mode, result.as_ref().ok()?)));
+    let reference = reference.max_by_key(|(mode, _)| *mode == Mode::Off);
+    for (mode, result) in &measured.modes {
+        match (result, reference) {
+            (Err(failure), _) => wrong.push(format!("FAILED {query} {mode}: {}", line_of(failure))),
+            (Ok(of), _) if of.unstable => wrong.push(format!("WRONG {query} {mode}: two runs have different answers")),
+            (Ok(of), Some((other, reference))) if of.digest != reference.digest => wrong.push(format!(
+                "WRONG {query} {mode}: {} rows, digest {:016x}; {other}: {} rows, digest {:016x}",
+                of.digest.rows, of.digest.hash, reference.digest.rows, reference.digest.hash
+            )),
+            _ => {}
+        }
+    }
+    wrong
+}
+
+fn line_of(failure: &Failure) -> String {
+    failure.to_string()
+}
+
+fn find(measured: &Measured, wanted: Mode) -> Option<&Measurement> {
+    measured.modes.iter().find(|(mode, _)| *mode == wanted).and_then(|(_, result)| result.as_ref().ok())
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}
+
+fn geomean(values: &[f64], unit: &str) -> String {
+    if values.is_empty() {
+        return "-".to_owned();
+    }
+    let logarithms: f64 = values.iter().map(|value| value.max(1e-6).ln()).sum();
+    format!("{:.2}{unit}", (logarithms / values.len() as f64).exp())
+}

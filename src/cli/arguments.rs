@@ -1,0 +1,193 @@
+//! The arguments of every command.
+
+use std::fmt;
+use std::io::Read;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::failure::Failure;
+
+/// A whole-stage query compiler for Apache DataFusion.
+#[derive(Parser, Debug)]
+#[command(name = "stagefuse", version, arg_required_else_help = true)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum Command {
+    /// Run SQL; several statements are separated by `;`.
+    Sql(QueryArguments),
+    /// Show what a query becomes: its stages, the engine of each, and the code.
+    Explain {
+        #[command(flatten)]
+        query: QueryArguments,
+        /// What to show of each stage.
+        #[arg(long, value_enum, default_value_t = Dump::Ir)]
+        dump: Dump,
+    },
+    /// Measure the engines against each other, and check that they agree.
+    Bench(BenchArguments),
+}
+
+#[derive(Args, Debug)]
+pub struct QueryArguments {
+    /// Register every .parquet, .csv and .json file of this folder under its stem.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Register one file as a table; may be given several times.
+    #[arg(long = "table", value_name = "NAME=FILE")]
+    pub tables: Vec<String>,
+    /// Which engine runs the stages.
+    #[arg(long, value_enum, default_value_t = Mode::Auto)]
+    pub mode: Mode,
+    /// How rows are printed.
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+    /// Read the SQL from this file; `-` is standard input.
+    #[arg(long, value_name = "FILE", conflicts_with = "sql", required_unless_present = "sql")]
+    pub file: Option<PathBuf>,
+    /// The SQL text.
+    #[arg(value_name = "SQL")]
+    pub sql: Option<String>,
+}
+
+impl QueryArguments {
+    /// The SQL text, wherever it comes from.
+    pub fn text(&self) -> Result<String, Failure> {
+        match (&self.sql, &self.file) {
+            (Some(sql), _) => Ok(sql.clone()),
+            (None, Some(file)) if file.as_os_str() == "-" => {
+                let mut text = String::new();
+                std::io::stdin().read_to_string(&mut text).map_err(|error| Failure::new(format!("standard input: {error}")))?;
+                Ok(text)
+            }
+            (None, Some(file)) => std::fs::read_to_string(file).map_err(|error| Failure::at(file, error)),
+            (None, None) => Err(Failure::new("give the SQL text, or --file FILE")),
+        }
+    }
+}
+
+#[derive(Args, Debug)]
+pub struct BenchArguments {
+    /// A built-in suite.
+    #[arg(value_enum, required_unless_present = "queries", conflicts_with = "queries")]
+    pub suite: Option<Suite>,
+    /// A folder with one .sql file a query; the suite's name is the folder's. Needs --data.
+    #[arg(long, value_name = "DIR", requires = "data")]
+    pub queries: Option<PathBuf>,
+    /// TPC-H's scale factor, for data that is made.
+    #[arg(long, default_value_t = 1.0, value_parser = scale)]
+    pub scale: f64,
+    /// A folder with the tables as .parquet, .csv or .json files.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Only these queries.
+    #[arg(long, value_delimiter = ',', value_name = "QUERY,..")]
+    pub only: Vec<String>,
+    /// The modes to measure, in this order.
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "compiled,interpreted,off")]
+    pub modes: Vec<Mode>,
+    /// Measured runs of each query and mode, after a warm-up.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub runs: u32,
+    /// Worker threads, and partitions of the plans.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: u16,
+    /// Where the tables are while the queries run.
+    #[arg(long, value_enum, default_value_t = Storage::Memory)]
+    pub storage: Storage,
+    /// Write one JSON object a line, for each query and mode.
+    #[arg(long, value_name = "OUT")]
+    pub json: Option<PathBuf>,
+    /// Rows of the generated data of `bench micro`.
+    #[arg(long, default_value_t = 4_000_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    pub rows: u64,
+}
+
+fn scale(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(scale) if scale > 0.0 && scale <= 100_000.0 => Ok(scale),
+        _ => Err("the scale is a number above 0".to_owned()),
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Suite {
+    /// The 22 queries of TPC-H.
+    Tpch,
+    /// Small comparisons of single operators.
+    Micro,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Mode {
+    /// Compiled, unless the input is known to be tiny.
+    Auto,
+    /// One native function for each stage.
+    Compiled,
+    /// The vectorised interpreter.
+    Interpreted,
+    /// Plain DataFusion.
+    Off,
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Mode::Auto => "auto",
+            Mode::Compiled => "compiled",
+            Mode::Interpreted => "interpreted",
+            Mode::Off => "off",
+        })
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A table with borders.
+    Table,
+    /// Comma-separated values with a header.
+    Csv,
+    /// One JSON object a line.
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Dump {
+    /// The program that the query was lowered to.
+    Ir,
+    /// Cranelift's intermediate code.
+    Clif,
+    /// Machine code.
+    Asm,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Storage {
+    /// Loaded before the first query.
+    Memory,
+    /// Read from Parquet files by every query.
+    Parquet,
+}
+
+impl fmt::Display for Storage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Storage::Memory => "memory",
+            Storage::Parquet => "parquet",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        super::Arguments::command().debug_assert();
+    }
+}

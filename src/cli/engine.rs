@@ -1,0 +1,99 @@
+//! The session that a command works with, and what a statement became in it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use datafusion::physical_plan::{ExecutionPlan, collect};
+use stagefuse::{CompiledExec, EngineKind, Session};
+
+use super::arguments::Mode;
+use super::failure::Failure;
+
+/// A fresh session; with `threads`, plans have that many partitions.
+pub fn open(threads: Option<usize>) -> Session {
+    match threads {
+        Some(threads) => Session::builder().target_partitions(threads).build(),
+        None => Session::new(),
+    }
+}
+
+/// Runs every later query in this mode.
+pub async fn set_mode(session: &Session, mode: Mode) -> Result<(), Failure> {
+    session.sql(&format!("SET stagefuse.mode = '{mode}'")).await?.collect().await?;
+    Ok(())
+}
+
+/// The rows of a statement.
+pub struct Answer {
+    pub schema: SchemaRef,
+    pub batches: Vec<RecordBatch>,
+}
+
+/// Runs one statement, which may be one of Stagefuse's own.
+pub async fn run(session: &Session, statement: &str) -> Result<Answer, Failure> {
+    let query = session.sql(statement).await?;
+    let batches = query.collect().await?;
+    let schema = match batches.first() {
+        Some(batch) => batch.schema(),
+        None => query.physical().await?.schema(),
+    };
+    Ok(Answer { schema, batches })
+}
+
+/// What happened to the compiled parts of a plan.
+#[derive(Clone, Debug, Default)]
+pub struct Compilation {
+    pub compile_time: Duration,
+    pub code_bytes: usize,
+    pub stages: usize,
+    pub native_stages: usize,
+    pub fallbacks: Vec<String>,
+}
+
+/// One run of a text of statements, from SQL to the last batch.
+pub struct Timed {
+    pub batches: Vec<RecordBatch>,
+    /// SQL to physical plan, of all statements.
+    pub plan_time: Duration,
+    pub time: Duration,
+    pub compilation: Compilation,
+}
+
+/// Runs statements and keeps the rows of the one that has columns; every statement counts in the times.
+pub async fn run_timed(session: &Session, statements: &[String]) -> Result<Timed, Failure> {
+    let start = Instant::now();
+    let mut timed = Timed { batches: vec![], plan_time: Duration::ZERO, time: Duration::ZERO, compilation: Compilation::default() };
+    let mut plans = vec![];
+    for statement in statements {
+        let start = Instant::now();
+        let plan = session.sql(statement).await?.physical().await?;
+        timed.plan_time += start.elapsed();
+        let batches = collect(Arc::clone(&plan), session.context().task_ctx()).await?;
+        if !plan.schema().fields().is_empty() {
+            timed.batches = batches;
+        }
+        plans.push(plan);
+    }
+    timed.time = start.elapsed();
+    for plan in &plans {
+        add_compilation(plan, &mut timed.compilation);
+    }
+    Ok(timed)
+}
+
+fn add_compilation(plan: &Arc<dyn ExecutionPlan>, total: &mut Compilation) {
+    if let Some(node) = plan.downcast_ref::<CompiledExec>() {
+        for stage in node.stages() {
+            total.compile_time += stage.compile_time;
+            total.code_bytes += stage.code_bytes;
+            total.stages += 1;
+            total.native_stages += usize::from(stage.engine == EngineKind::Native);
+            total.fallbacks.extend(stage.fallback.map(|reason| reason.to_string()));
+        }
+    }
+    for child in plan.children() {
+        add_compilation(child, total);
+    }
+}

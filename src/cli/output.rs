@@ -1,0 +1,73 @@
+//! Prints rows and messages. A reader that goes away (`| head`) ends the printing, not the program with a panic.
+
+use std::io::{self, Write};
+
+use arrow::array::RecordBatch;
+use arrow::csv::WriterBuilder as CsvWriterBuilder;
+use arrow::datatypes::SchemaRef;
+use arrow::json::writer::{LineDelimited, WriterBuilder as JsonWriterBuilder};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use arrow::util::pretty::pretty_format_batches_with_schema;
+
+use super::arguments::Format;
+use super::failure::Failure;
+
+/// Prints text to stdout as it is.
+pub fn print(text: &str) -> Result<(), Failure> {
+    ignore_closed(io::stdout().lock().write_all(text.as_bytes()))
+}
+
+/// Prints a line to stderr; there is nobody to tell when that fails.
+pub fn complain(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// Prints a result. `again`: something was printed before, which a CSV reader must be able to tell apart.
+pub fn answer(schema: &SchemaRef, batches: &[RecordBatch], format: Format, again: bool) -> Result<bool, Failure> {
+    let mut bytes = vec![];
+    match format {
+        Format::Table => writeln!(bytes, "{}", pretty_format_batches_with_schema(schema.clone(), batches)?)?,
+        Format::Csv => {
+            if again {
+                bytes.push(b'\n');
+            }
+            let mut writer = CsvWriterBuilder::new().with_header(true).build(&mut bytes);
+            // The header comes with the first batch, so there has to be one.
+            writer.write(&RecordBatch::new_empty(schema.clone()))?;
+            for batch in batches {
+                writer.write(batch)?;
+            }
+        }
+        Format::Json => {
+            let mut writer = JsonWriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(&mut bytes);
+            for batch in batches {
+                writer.write(batch)?;
+            }
+            writer.finish()?;
+        }
+    }
+    ignore_closed(io::stdout().lock().write_all(&bytes))?;
+    Ok(true)
+}
+
+/// Prints the last column of a result as plain text: a plan or a dump, which a table's borders would only hide.
+pub fn text(batches: &[RecordBatch]) -> Result<(), Failure> {
+    let options = FormatOptions::default();
+    let mut text = String::new();
+    for batch in batches {
+        let Some(column) = batch.columns().last() else { continue };
+        let column = ArrayFormatter::try_new(column.as_ref(), &options)?;
+        for row in 0..batch.num_rows() {
+            text.push_str(column.value(row).to_string().trim_end());
+            text.push('\n');
+        }
+    }
+    print(&text)
+}
+
+fn ignore_closed(result: io::Result<()>) -> Result<(), Failure> {
+    match result.and_then(|()| io::stdout().lock().flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(format!("standard output: {error}"))),
+        _ => Ok(()),
+    }
+}
