@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use bumpalo::Bump;
-use stagefuse_ir::abi::{ErrorCode, GroupsHead, JoinSlot, LimitHead, MAX_MORSEL_ROWS, STR_INLINE, StrRef, WorkerHead};
-use stagefuse_ir::{EntityRef, Stage, Value};
+use stagefuse_ir::abi::{GroupsHead, JoinSlot, LimitHead, MAX_MORSEL_ROWS, STR_INLINE, StrRef, WorkerHead};
+use stagefuse_ir::{EntityRef, Stage};
 
 use crate::builtins::strings;
 use crate::emit::Output;

@@ -349,6 +349,35 @@ fn memory_is_asked_for_and_given_back() {
     }
 }
 
+#[test]
+fn workers_tables_go_once_every_partition_is_merged() {
+    let budget = Arc::new(Budget { limit: usize::MAX, held: AtomicUsize::new(0) });
+    let text = DataType::Utf8View;
+    let output = [text.clone(), DataType::Int64, DataType::Int64, DataType::Int64, text];
+    let test = Test::with(GROUPS, &output, 2, Arc::clone(&budget) as Arc<dyn MemoryBudget>, vec![]);
+    let (scan, groups) = (Stage::new(0), Stage::new(1));
+    let mut workers = [test.run.worker(), test.run.worker()];
+    for (worker, from) in workers.iter_mut().zip([0, 100_000]) {
+        let keys = StringArray::from_iter((from..from + 100_000).map(|n| Some(format!("{n}"))));
+        test.run.run_batch(scan, worker, &batch(vec![Arc::new(keys), numbers(from..from + 100_000)])).unwrap();
+    }
+    drop(workers);
+    test.run.finish_parts(scan).unwrap();
+    let cursor = test.run.table_cursor(groups, 0).unwrap();
+    let before = budget.held.load(Ordering::Relaxed);
+    let other = test.run.table_cursor(groups, 1).unwrap();
+    let after = budget.held.load(Ordering::Relaxed);
+    assert!(after < before, "{after} bytes held, before the last merge {before}");
+    let mut rows = 0;
+    for mut cursor in [cursor, other, test.run.table_cursor(groups, 1).unwrap()] {
+        let mut worker = test.run.worker();
+        while test.run.run_table(groups, &mut worker, &mut cursor).unwrap() == Flow::More {}
+        rows += worker.take_output().iter().map(RecordBatch::num_rows).sum::<usize>();
+    }
+    // The second partition, about half of the groups, was read twice.
+    assert!((290_000..310_000).contains(&rows), "{rows} rows");
+}
+
 /// Doubles its operand; fails on 13.
 #[derive(Debug)]
 struct Double;
