@@ -1,0 +1,169 @@
+//! The binary as a user meets it: what it prints, its exit codes, and one clear line for every kind of bad input.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// A folder of one test, deleted behind it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(test: &str) -> Folder {
+        let path = std::env::temp_dir().join(format!("stagefuse-cli-{test}-{}", std::process::id()));
+        fs::create_dir_all(&path).expect("the folder for temporary files takes a folder");
+        Folder(path)
+    }
+
+    fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.0.join(name);
+        fs::write(&path, content).expect("the folder takes a file");
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn stagefuse(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_stagefuse")).args(arguments).output().expect("the binary starts")
+}
+
+/// Runs, expects success, and returns what was printed.
+fn printed(arguments: &[&str]) -> String {
+    let output = stagefuse(arguments);
+    let (out, err) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{arguments:?}\n{out}\n{err}");
+    out
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Runs, and expects exactly one line on stderr that starts with `error: ` and holds `part`, and exit code 1.
+fn fails(arguments: &[&str], part: &str) {
+    let output = stagefuse(arguments);
+    let err = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {err}");
+    assert_eq!(err.trim_end().lines().count(), 1, "{arguments:?}: {err}");
+    assert!(err.starts_with("error: ") && !err.contains("panicked"), "{arguments:?}: {err}");
+    assert!(err.to_lowercase().contains(&part.to_lowercase()), "{arguments:?}: {err} holds no `{part}`");
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().expect("the path is UTF-8")
+}
+
+fn tables(folder: &Folder) {
+    folder.file("people.csv", "id,name\n1,Ada\n2,Grace\n");
+    folder.file("visits.json", "{\"id\":1,\"n\":5}\n{\"id\":2,\"n\":7}\n");
+}
+
+#[test]
+fn sql_reads_files_and_prints_three_formats() {
+    let folder = Folder::new("formats");
+    tables(&folder);
+    let sql = "SELECT name, n FROM people JOIN visits ON people.id = visits.id ORDER BY n";
+    let data = path(&folder.0);
+    assert_eq!(printed(&["sql", "--data", data, "--format", "csv", sql]), "name,n\nAda,5\nGrace,7\n");
+    assert_eq!(printed(&["sql", "--data", data, "--format", "json", sql]), "{\"name\":\"Ada\",\"n\":5}\n{\"name\":\"Grace\",\"n\":7}\n");
+    assert!(printed(&["sql", "--data", data, sql]).contains("| Grace | 7 |"));
+    for mode in ["auto", "compiled", "interpreted", "off"] {
+        assert_eq!(printed(&["sql", "--data", data, "--mode", mode, "--format", "csv", sql]), "name,n\nAda,5\nGrace,7\n", "{mode}");
+    }
+}
+
+#[test]
+fn sql_reads_parquet_by_name_and_statements_from_a_file() {
+    let folder = Folder::new("parquet");
+    tables(&folder);
+    let parquet = folder.0.join("copy.parquet");
+    printed(&["sql", "--data", path(&folder.0), &format!("COPY people TO '{}' STORED AS PARQUET", parquet.display())]);
+    let table = format!("p={}", parquet.display());
+    let file = folder.file("q.sql", "SET stagefuse.mode = 'compiled'; -- a comment; here\nSELECT count(*) AS n, 'a;b' AS t FROM p;\n");
+    assert_eq!(printed(&["sql", "--table", &table, "--format", "csv", "--file", path(&file)]), "n,t\n2,a;b\n");
+}
+
+#[test]
+fn explain_dumps_every_form() {
+    let sql = "SELECT sum(x) AS s FROM (SELECT column1 AS x, column2 AS y FROM (VALUES (1, 2), (3, 4))) t WHERE y > 1";
+    for dump in ["ir", "clif", "asm"] {
+        let shown = printed(&["explain", "--mode", "compiled", "--dump", dump, sql]);
+        assert!(!shown.trim().is_empty(), "{dump}");
+    }
+    fails(&["explain", "SET stagefuse.mode = 'off'"], "no query to explain");
+}
+
+#[test]
+fn bad_input_is_one_line_and_exit_code_1() {
+    let folder = Folder::new("bad");
+    tables(&folder);
+    let people = format!("people={}", folder.0.join("people.csv").display());
+    let corrupt = format!("t={}", folder.file("corrupt.parquet", "PAR1 this is not a parquet file").display());
+    fails(&["sql", "SELEKT 1"], "sql");
+    fails(&["sql", "SELECT 'open"], "unterminated");
+    fails(&["sql", ""], "no statement");
+    fails(&["sql", "--table", &people, "SELECT nope FROM people"], "nope");
+    fails(&["sql", "SELECT * FROM nowhere"], "nowhere");
+    fails(&["sql", "--table", "t=/nowhere/t.parquet", "SELECT 1"], "/nowhere/t.parquet");
+    fails(&["sql", "--data", "/nowhere", "SELECT 1"], "/nowhere");
+    fails(&["sql", "--file", "/nowhere/q.sql"], "/nowhere/q.sql");
+    fails(&["sql", "--table", &corrupt, "SELECT * FROM t"], "parquet");
+    for mode in ["compiled", "interpreted", "off"] {
+        fails(&["sql", "--mode", mode, "--table", &people, "SELECT 10 / (id - 1) AS x FROM people"], "divide by zero");
+        fails(&["sql", "--mode", mode, "--table", &people, "SELECT CAST(9223372036854775807 AS bigint) * 2 / id AS x, id FROM people WHERE id > 1"], "overflow");
+    }
+    fails(&["sql", "SET stagefuse.nope = 1"], "nope");
+    fails(&["sql", "SET stagefuse.mode = 'fast'"], "fast");
+    fails(&["sql", "SET stagefuse.max_fields = 'many'"], "many");
+    fails(&["bench", "tpch", "--only", "q99"], "q99");
+}
+
+/// The digests of a file of measurements, three modes a query, must agree.
+fn check_json(file: &Path, queries: usize) {
+    let lines: Vec<Value> =
+        fs::read_to_string(file).expect("the file was written").lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect();
+    assert_eq!(lines.len(), queries * 3);
+    for of_query in lines.chunks(3) {
+        for line in of_query {
+            assert_eq!(line["q"], of_query[0]["q"]);
+            assert_eq!(line["digest"], of_query[0]["digest"], "{}", line["q"]);
+            for field in ["scale", "first_ms", "min_ms", "median_ms", "cpu_ms", "plan_ms", "compile_ms", "code_bytes", "stages", "native_stages", "rows"] {
+                assert!(line[field].is_number() || (field == "scale" && line[field].is_null()), "{field}: {line}");
+            }
+            assert!(line["fallbacks"].is_array() && line["suite"].is_string() && line["storage"].is_string());
+        }
+    }
+}
+
+#[test]
+fn bench_tpch_agrees_in_all_modes() {
+    let folder = Folder::new("tpch");
+    let json = folder.0.join("out.json");
+    let table = printed(&["bench", "tpch", "--scale", "0.001", "--runs", "1", "--json", path(&json)]);
+    assert!(table.contains("geomean"), "{table}");
+    check_json(&json, 22);
+}
+
+#[test]
+fn bench_reads_queries_of_a_folder() {
+    let folder = Folder::new("queries");
+    tables(&folder);
+    let queries = folder.0.join("mine");
+    fs::create_dir_all(&queries).expect("the folder takes a folder");
+    fs::write(queries.join("q2.sql"), "SELECT count(*) AS n FROM people").expect("the folder takes a file");
+    fs::write(queries.join("q10.sql"), "CREATE VIEW v AS SELECT id FROM people; SELECT sum(id) AS s FROM v; DROP VIEW v").expect("the folder takes a file");
+    let json = folder.0.join("out.jsonl");
+    printed(&["bench", "--queries", path(&queries), "--data", path(&folder.0), "--runs", "2", "--json", path(&json)]);
+    check_json(&json, 2);
+    assert!(fs::read_to_string(&json).expect("the file was written").contains("\"suite\":\"mine\""));
+    fs::write(queries.join("q3.sql"), "SELECT nope FROM people").expect("the folder takes a file");
+    let output = stagefuse(&["bench", "--queries", path(&queries), "--data", path(&folder.0), "--runs", "1"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stdout).contains("FAILED q3 compiled"), "{}", text(&output.stdout));
+}
