@@ -14,7 +14,7 @@ use crate::interpreter::level::Frame;
 use crate::interpreter::load::{read, write};
 use crate::interpreter::row::probe::keep_equal;
 use crate::interpreter::scalar::cast::resize;
-use crate::interpreter::vector::{Buf, Prim, Vector};
+use crate::interpreter::vector::{Arg, Buf, Prim, Vector};
 
 pub(super) fn run(frame: &mut Frame<'_>, groups: Groups, keys: &[Value], args: &[Option<Value>]) -> Result<(), Error> {
     let run = frame.run;
@@ -181,6 +181,21 @@ fn update<A: Prim, S: Copy>(field: &Field, arg: Option<&Vector>, entries: &[u64]
     let arg = arg.unwrap_or(&ones);
     let values = arg.arg::<A>()?;
     match (arg.validity(), field.valid) {
+        // One group without keys, or a run of rows of one: the accumulator stays in a register.
+        (valid, seen) if entries.first() == entries.last() && entries.iter().all(|entry| *entry == entries[0]) => {
+            let Some(entry) = entries.first() else { return Ok(()) };
+            let start = read(*entry, field.offset);
+            let (result, any) = match (valid, values) {
+                (None, Arg::Slice(values)) => (values.iter().fold(start, |sum, value| f(sum, *value)), true),
+                (valid, values) => (0..entries.len())
+                    .filter(|row| valid.is_none_or(|valid| valid.at(*row) != 0))
+                    .fold((start, false), |(sum, _), row| (f(sum, values.at(row)), true)),
+            };
+            write(*entry, field.offset, result);
+            if let Some(seen) = seen.filter(|_| any) {
+                write(*entry, seen, 1u8);
+            }
+        }
         (None, None) => {
             for (row, entry) in entries.iter().enumerate() {
                 write(*entry, field.offset, f(read(*entry, field.offset), values.at(row)));
