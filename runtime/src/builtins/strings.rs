@@ -52,7 +52,8 @@ pub(crate) fn hash(text: &[u8]) -> u64 {
 
 /// DataFusion's `substr` by characters: the window `start .. start + count` of 1-based positions, cut to the text.
 pub(crate) fn substr(text: &[u8], start: i64, count: i64) -> &[u8] {
-    let end = start.saturating_add(count);
+    // Without a count, the end does not move with a start far before the text.
+    let end = if count == i64::MAX { i64::MAX } else { start.saturating_add(count) };
     let first = start.max(1) - 1;
     let last = (end.max(1) - 1).max(first);
     if text.is_ascii() {
@@ -137,6 +138,14 @@ mod tests {
             ("alphabet", -1, 4, "al"),
             ("alphabet", 0, 1, ""),
             ("alphabet", 30, 1, ""),
+            ("alphabet", i64::MIN + 1, i64::MAX, "alphabet"),
+            ("alphabet", i64::MIN + 1, 5, ""),
+            ("alphabet", i64::MAX, i64::MAX, ""),
+            ("alphabet", 1, i64::MAX - 1, "alphabet"),
+            ("alphabet", 2, 0, ""),
+            ("", 1, 1, ""),
+            ("日本語", -1, 3, "日"),
+            ("日本語", 4, 1, ""),
             ("日本語", 2, 1, "本"),
             ("日本語", 2, 9, "本語"),
         ] {
