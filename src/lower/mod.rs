@@ -74,6 +74,7 @@ pub fn lower(plan: &Arc<dyn ExecutionPlan>) -> Result<Lowered> {
     let output = lowering.emit(plan, pipe)?;
     let mut program = lowering.p.finish(output);
     passes::narrow(&mut program);
+    passes::eliminate_dead(&mut program);
     if let Err(errors) = verifier::verify(&program) {
         tracing::error!(?errors, "lowering made a program that does not verify\n{program}");
         return Err(Declined::Bug(format!("{errors:?}")));

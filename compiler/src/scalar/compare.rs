@@ -148,7 +148,7 @@ impl Gen<'_> {
                 let same = match self.short_literal(*lit) {
                     Some((lo, hi)) => self.equals_short(val, lo, hi),
                     None => {
-                        let literal = self.literal(*lit)?;
+                        let literal = self.literal(*lit, self.program.literals[*lit].ty.repr)?;
                         self.compare(BinaryOp::Eq, val, ty, literal, self.program.literals[*lit].ty)?
                     }
                 };

@@ -19,7 +19,8 @@ impl Gen<'_> {
     /// Generates one operation.
     pub(crate) fn op(&mut self, value: Value, op: &Op) -> Result<Val> {
         match op {
-            Op::Literal(lit) => self.literal(*lit),
+            // The passes may hold a literal narrower than it is declared.
+            Op::Literal(lit) => self.literal(*lit, self.ty(value).repr),
             Op::Unary(op, a) => self.unary(value, *op, *a),
             Op::Binary(op, a, b) => self.binary(value, *op, *a, *b),
             Op::If(condition, then, otherwise) => self.conditional(value, *condition, then, otherwise),
@@ -55,9 +56,8 @@ impl Gen<'_> {
     }
 
     /// A literal, as immediates; long text from the worker's table.
-    fn literal(&mut self, lit: Lit) -> Result<Val> {
+    fn literal(&mut self, lit: Lit, repr: Repr) -> Result<Val> {
         let literal = &self.program.literals[lit];
-        let repr = literal.ty.repr;
         let val = match &literal.value {
             Datum::Null => {
                 let zero = self.zero(repr);

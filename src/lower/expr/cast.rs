@@ -25,6 +25,7 @@ impl Lowering {
             (_, SqlType::Float64) if f.is_integer() || f.scale().is_some() || f == SqlType::Float32 => UnaryOp::Convert,
             _ if f.is_integer() && t.is_integer() => UnaryOp::Cast,
             (_, SqlType::Decimal { scale, .. }) if (f.is_integer() || f.scale().is_some()) && scale >= 0 => UnaryOp::Cast,
+            (SqlType::Float64, SqlType::Decimal { scale, .. }) if scale >= 0 => UnaryOp::Cast,
             _ => return Ok(None),
         };
         Ok(Some(scope.s.unary(op, value, to)))
