@@ -1,9 +1,10 @@
 //! The settings: `SET stagefuse.mode = 'interpreted'`, `SHOW stagefuse.mode`.
 
+use std::any::Any;
 use std::fmt::{self, Display};
 
-use datafusion::common::config::{ConfigExtension, ConfigField, ConfigOptions, Visit};
-use datafusion::common::{DataFusionError, Result, extensions_options};
+use datafusion::common::config::{ConfigEntry, ConfigExtension, ConfigOptions, ExtensionOptions};
+use datafusion::common::{DataFusionError, Result};
 
 /// Declares a setting that is one of a few words.
 macro_rules! choice {
@@ -40,11 +41,7 @@ macro_rules! choice {
             }
         }
 
-        impl ConfigField for $enum {
-            fn visit<V: Visit>(&self, visitor: &mut V, key: &str, description: &'static str) {
-                visitor.some(key, self, description)
-            }
-
+        impl $enum {
             fn set(&mut self, _: &str, value: &str) -> Result<()> {
                 *self = value.parse()?;
                 Ok(())
@@ -91,18 +88,20 @@ impl Count {
     }
 }
 
-impl ConfigField for Count {
-    fn visit<V: Visit>(&self, visitor: &mut V, key: &str, description: &'static str) {
-        visitor.some(key, self.0, description)
+impl Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
+}
 
-    fn set(&mut self, _: &str, value: &str) -> Result<()> {
+impl Count {
+    fn set(&mut self, setting: &str, value: &str) -> Result<()> {
         match value.trim().parse() {
             Ok(number) if number > 0 => {
                 self.0 = number;
                 Ok(())
             }
-            _ => Err(wrong_value("this setting", value, "a whole number of at least 1")),
+            _ => Err(wrong_value(setting, value, "a whole number of at least 1")),
         }
     }
 }
@@ -118,16 +117,18 @@ impl Switch {
     }
 }
 
-impl ConfigField for Switch {
-    fn visit<V: Visit>(&self, visitor: &mut V, key: &str, description: &'static str) {
-        visitor.some(key, self.0, description)
+impl Display for Switch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
+}
 
-    fn set(&mut self, _: &str, value: &str) -> Result<()> {
+impl Switch {
+    fn set(&mut self, setting: &str, value: &str) -> Result<()> {
         self.0 = match value.trim().to_ascii_lowercase().as_str() {
             "true" => true,
             "false" => false,
-            _ => return Err(wrong_value("this setting", value, "true or false")),
+            _ => return Err(wrong_value(setting, value, "true or false")),
         };
         Ok(())
     }
@@ -137,25 +138,73 @@ fn wrong_value(setting: &str, value: &str, allowed: &str) -> DataFusionError {
     DataFusionError::Configuration(format!("'{value}' is not a value of {setting}; it takes {allowed}"))
 }
 
-extensions_options! {
+/// Declares the settings. DataFusion's own macro lists them without their prefix, so that `SHOW stagefuse.mode` would not find them.
+macro_rules! settings {
+    ($(#[$struct_doc:meta])* $name:ident { $(#[doc = $doc:literal] $field:ident: $type:ty = $default:expr,)* }) => {
+        $(#[$struct_doc])*
+        #[derive(Debug, Clone)]
+        #[non_exhaustive]
+        pub struct $name { $(#[doc = $doc] pub $field: $type,)* }
+
+        impl Default for $name {
+            fn default() -> Self {
+                $name { $($field: $default,)* }
+            }
+        }
+
+        impl ExtensionOptions for $name {
+            fn as_any(&self) -> &dyn Any {
+                self
+            }
+
+            fn as_any_mut(&mut self) -> &mut dyn Any {
+                self
+            }
+
+            fn cloned(&self) -> Box<dyn ExtensionOptions> {
+                Box::new(self.clone())
+            }
+
+            fn set(&mut self, key: &str, value: &str) -> Result<()> {
+                match key {
+                    $(stringify!($field) => self.$field.set(concat!("stagefuse.", stringify!($field)), value),)*
+                    _ => {
+                        let known = [$(stringify!($field),)*].join(", ");
+                        Err(DataFusionError::Configuration(format!("stagefuse.{key} is no setting; there are {known}")))
+                    }
+                }
+            }
+
+            fn entries(&self) -> Vec<ConfigEntry> {
+                vec![$(ConfigEntry {
+                    key: concat!("stagefuse.", stringify!($field)).to_string(),
+                    value: Some(self.$field.to_string()),
+                    description: $doc.trim_ascii(),
+                },)*]
+            }
+        }
+    };
+}
+
+settings! {
     /// Settings of Stagefuse; prefix `stagefuse`.
-    pub struct StagefuseConfig {
+    StagefuseConfig {
         /// How stages run: 'auto' (compiled, unless the input is known to be tiny), 'compiled', 'interpreted' or 'off'.
-        pub mode: Mode, default = Mode::Auto
+        mode: Mode = Mode::Auto,
         /// A stage with more fields than this in its input or output is interpreted.
-        pub max_fields: Count, default = Count(200)
+        max_fields: Count = Count(200),
         /// A stage with more bytes of machine code than this is split into a function per operator, then interpreted.
-        pub max_code_bytes: Count, default = Count(65536)
+        max_code_bytes: Count = Count(65536),
         /// Whether a large stage becomes one function per operator before compilation is given up.
-        pub split_by_operator: Switch, default = Switch(true)
+        split_by_operator: Switch = Switch(true),
         /// Whether a stage that cannot be compiled is interpreted; if false it is an error with the reason.
-        pub fallback: Switch, default = Switch(true)
+        fallback: Switch = Switch(true),
         /// Whether dumps carry the operator and expression that each part comes from.
-        pub comments: Switch, default = Switch(true)
+        comments: Switch = Switch(true),
         /// Longest dump, in lines, in a log or an EXPLAIN.
-        pub dump_max_lines: Count, default = Count(1000)
+        dump_max_lines: Count = Count(1000),
         /// How hard the code generator tries: 'none' or 'speed'.
-        pub opt_level: OptLevel, default = OptLevel::Speed
+        opt_level: OptLevel = OptLevel::Speed,
     }
 }
 

@@ -57,6 +57,8 @@ mod lower;
 mod rule;
 mod session;
 mod sql;
+#[cfg(test)]
+mod tests;
 
 pub use config::{Count, Mode, OptLevel, StagefuseConfig, Switch, TINY_INPUT_ROWS};
 pub use error::Error;
