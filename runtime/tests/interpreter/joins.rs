@@ -25,7 +25,7 @@ fn probe() -> Pairs {
                 } else if row % 800 == 5 {
                     Some(3)
                 } else {
-                    Some(row % 60)
+                    Some(row % 60 + 4)
                 },
                 row,
             )
