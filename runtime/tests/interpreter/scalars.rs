@@ -189,3 +189,27 @@ fn limits_skip_and_stop() {
         assert_eq!(run(&text, &[batches(&facts(9_000))]).len(), want, "skip {skip} fetch {fetch}");
     }
 }
+
+#[test]
+fn deeply_nested_branches() {
+    // One region short of the parser's bound; each level parts the rows once more.
+    let depth = 255;
+    let mut body = String::new();
+    let mut literals = String::new();
+    for level in 0..depth {
+        literals += &format!("lit{level}: int64 = {level}\n");
+        let (lit, condition, result) = (10 + level * 3, 11 + level * 3, 12 + level * 3);
+        body +=
+            &format!("v{lit}: int64 = literal lit{level}\nv{condition}: boolean = gt v1, v{lit}\nv{result}: int64 = if v{condition} {{\n");
+    }
+    body += "v5001: int64 = add v1, v1\nyield v5001\n";
+    for level in (0..depth).rev() {
+        body += "} else {\nyield v1\n}\n";
+        if level > 0 {
+            body += &format!("yield v{}\n", 12 + level * 3);
+        }
+    }
+    let got = scan(&literals, &body, "v1, v12", "int64, int64");
+    let doubled = |b: i64| if b >= depth { b * 2 } else { b };
+    assert_eq!(got, expected(|x| Some(vec![x.b.to_string(), doubled(x.b).to_string()])));
+}
