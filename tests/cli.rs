@@ -116,7 +116,17 @@ fn bad_input_is_one_line_and_exit_code_1() {
     fails(&["sql", "--table", &corrupt, "SELECT * FROM t"], "parquet");
     for mode in ["compiled", "interpreted", "off"] {
         fails(&["sql", "--mode", mode, "--table", &people, "SELECT 10 / (id - 1) AS x FROM people"], "divide by zero");
-        fails(&["sql", "--mode", mode, "--table", &people, "SELECT CAST(9223372036854775807 AS bigint) * 2 / id AS x, id FROM people WHERE id > 1"], "overflow");
+        fails(
+            &[
+                "sql",
+                "--mode",
+                mode,
+                "--table",
+                &people,
+                "SELECT CAST(9223372036854775807 AS bigint) * 2 / id AS x, id FROM people WHERE id > 1",
+            ],
+            "overflow",
+        );
     }
     fails(&["sql", "SET stagefuse.nope = 1"], "nope");
     fails(&["sql", "SET stagefuse.mode = 'fast'"], "fast");
@@ -126,14 +136,29 @@ fn bad_input_is_one_line_and_exit_code_1() {
 
 /// The digests of a file of measurements, three modes a query, must agree.
 fn check_json(file: &Path, queries: usize) {
-    let lines: Vec<Value> =
-        fs::read_to_string(file).expect("the file was written").lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect();
+    let lines: Vec<Value> = fs::read_to_string(file)
+        .expect("the file was written")
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a line is JSON"))
+        .collect();
     assert_eq!(lines.len(), queries * 3);
     for of_query in lines.chunks(3) {
         for line in of_query {
             assert_eq!(line["q"], of_query[0]["q"]);
             assert_eq!(line["digest"], of_query[0]["digest"], "{}", line["q"]);
-            for field in ["scale", "first_ms", "min_ms", "median_ms", "cpu_ms", "plan_ms", "compile_ms", "code_bytes", "stages", "native_stages", "rows"] {
+            for field in [
+                "scale",
+                "first_ms",
+                "min_ms",
+                "median_ms",
+                "cpu_ms",
+                "plan_ms",
+                "compile_ms",
+                "code_bytes",
+                "stages",
+                "native_stages",
+                "rows",
+            ] {
                 assert!(line[field].is_number() || (field == "scale" && line[field].is_null()), "{field}: {line}");
             }
             assert!(line["fallbacks"].is_array() && line["suite"].is_string() && line["storage"].is_string());
@@ -157,7 +182,8 @@ fn bench_reads_queries_of_a_folder() {
     let queries = folder.0.join("mine");
     fs::create_dir_all(&queries).expect("the folder takes a folder");
     fs::write(queries.join("q2.sql"), "SELECT count(*) AS n FROM people").expect("the folder takes a file");
-    fs::write(queries.join("q10.sql"), "CREATE VIEW v AS SELECT id FROM people; SELECT sum(id) AS s FROM v; DROP VIEW v").expect("the folder takes a file");
+    fs::write(queries.join("q10.sql"), "CREATE VIEW v AS SELECT id FROM people; SELECT sum(id) AS s FROM v; DROP VIEW v")
+        .expect("the folder takes a file");
     let json = folder.0.join("out.jsonl");
     printed(&["bench", "--queries", path(&queries), "--data", path(&folder.0), "--runs", "2", "--json", path(&json)]);
     check_json(&json, 2);
