@@ -116,17 +116,8 @@ fn bad_input_is_one_line_and_exit_code_1() {
     fails(&["sql", "--table", &corrupt, "SELECT * FROM t"], "parquet");
     for mode in ["compiled", "interpreted", "off"] {
         fails(&["sql", "--mode", mode, "--table", &people, "SELECT 10 / (id - 1) AS x FROM people"], "divide by zero");
-        fails(
-            &[
-                "sql",
-                "--mode",
-                mode,
-                "--table",
-                &people,
-                "SELECT CAST(9223372036854775807 AS bigint) * 2 / id AS x, id FROM people WHERE id > 1",
-            ],
-            "overflow",
-        );
+        // Integers wrap around in DataFusion; casts do not.
+        fails(&["sql", "--mode", mode, "--table", &people, "SELECT CAST(id * 100 AS tinyint) AS x FROM people"], "cast");
     }
     fails(&["sql", "SET stagefuse.nope = 1"], "nope");
     fails(&["sql", "SET stagefuse.mode = 'fast'"], "fast");

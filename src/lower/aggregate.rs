@@ -9,7 +9,6 @@ use datafusion::functions_aggregate::sum::Sum;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_expr::expressions::Literal;
-use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::InputOrderMode;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 use stagefuse_ir::builder::StageBuilder;
@@ -54,6 +53,9 @@ impl Lowering {
             pipe.s.note(format!("AggregateExec: by {key}"));
             keys.push(self.expr(&mut pipe.s, &pipe.columns, &schema, key)?);
         }
+        if keys.iter().any(|key| pipe.s.ty(*key).sql.is_float()) {
+            return declined("groups by a float");
+        }
         let mut accs = vec![];
         let mut args = vec![];
         let mut reads = vec![];
@@ -90,6 +92,9 @@ impl Lowering {
             reads.push(if inner.downcast_ref::<Sum>().is_some() && same_kind {
                 let Some(ty) = sum_type(result) else { return declined(format!("a sum of {result}")) };
                 Read::Acc(add(AccOp::Sum, ty, Some(arg)))
+            } else if arg_sql.is_float() && (inner.downcast_ref::<Min>().is_some() || inner.downcast_ref::<Max>().is_some()) {
+                // DataFusion's result depends on where a NaN stands among the rows.
+                return declined(format!("the aggregate {} of a float", function.name()));
             } else if inner.downcast_ref::<Min>().is_some() && same_kind {
                 Read::Acc(add(AccOp::Min, result.with_nullable(nullable), Some(arg)))
             } else if inner.downcast_ref::<Max>().is_some() && same_kind {

@@ -56,6 +56,9 @@ impl Lowering {
             }
             keys.push(value);
         }
+        if key_types.iter().any(|ty| ty.sql.is_float()) {
+            return declined("a join on a float");
+        }
         let mut left_columns = vec![None; left.columns.len()];
         let mut columns = vec![None; key_types.len()];
         for ((index, _), ty) in payload.iter().zip(&payload_types) {

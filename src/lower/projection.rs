@@ -1,6 +1,5 @@
 //! Projections.
 
-use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::projection::ProjectionExec;
 
 use super::{Lowering, Pipe, Result};

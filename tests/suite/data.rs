@@ -58,7 +58,7 @@ pub fn facts() -> MemTable {
     let mut r = Random(42);
     let id: Int64Array = (0..rows as i64).collect();
     let k: Int32Array = (0..rows).map(|_| r.below(50) as i32).collect();
-    let nk: Int32Array = (0..rows).map(|_| (!r.one_in(7)).then_some(0)).map(|x| x.map(|_| r.below(300) as i32 - 20)).collect();
+    let nk: Int32Array = (0..rows).map(|_| if r.one_in(7) { None } else { Some(r.below(300) as i32 - 20) }).collect();
     let big: Int64Array = (0..rows)
         .map(|_| match r.below(20) {
             0 => Some(i64::MAX),
@@ -84,7 +84,7 @@ pub fn facts() -> MemTable {
     let nd = nd.with_precision_and_scale(15, 2).expect("fits");
     let day: Date32Array = (0..rows).map(|_| Some(r.below(30_000) as i32 - 3_000)).collect();
     let s: StringViewArray = (0..rows).map(|_| Some(word(&mut r))).collect();
-    let ns: StringArray = (0..rows).map(|_| (!r.one_in(6)).then_some(())).map(|x| x.map(|()| word(&mut r))).collect();
+    let ns: StringArray = (0..rows).map(|_| if r.one_in(6) { None } else { Some(word(&mut r)) }).collect();
     let b: BooleanArray = (0..rows).map(|_| [Some(true), Some(false), None][r.below(3) as usize]).collect();
     let schema = Arc::new(Schema::new(vec![
         Field::new("id", DataType::Int64, false),
@@ -139,7 +139,7 @@ pub fn dim() -> MemTable {
     let rows = 200usize;
     let mut r = Random(7);
     let k: Int32Array = (0..rows as i32).map(|i| i % 50).collect();
-    let nk: Int32Array = (0..rows as i32).map(|i| (i % 9 != 0).then_some(i)).collect();
+    let nk: Int32Array = (0..rows).map(|_| if r.one_in(7) { None } else { Some(r.below(300) as i32 - 20) }).collect();
     let name: StringViewArray = (0..rows).map(|i| Some(format!("{} number {i}", word(&mut r)))).collect();
     let s: StringViewArray = (0..rows).map(|_| Some(word(&mut r))).collect();
     let weight: Decimal128Array = (0..rows).map(|i| (i % 4 != 0).then_some(i as i128 * 25)).collect();
