@@ -8,6 +8,7 @@ use datafusion::execution::SessionStateBuilder;
 use datafusion::physical_expr::Distribution;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
+use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::prelude::{SessionConfig, SessionContext};
 
@@ -31,7 +32,7 @@ impl PhysicalOptimizerRule for StagefuseRule {
         if config.mode == Mode::Off {
             return Ok(plan);
         }
-        rewrite(&plan, &config)
+        rewrite(&plan, &config, false)
     }
 
     fn name(&self) -> &str {
@@ -43,32 +44,30 @@ impl PhysicalOptimizerRule for StagefuseRule {
     }
 }
 
-fn rewrite(plan: &Arc<dyn ExecutionPlan>, config: &StagefuseConfig) -> Result<Arc<dyn ExecutionPlan>> {
+/// Rewrites a subtree. With `keep_hash` something above relies on its hash distribution: it is restored where a node would lose it.
+fn rewrite(plan: &Arc<dyn ExecutionPlan>, config: &StagefuseConfig, keep_hash: bool) -> Result<Arc<dyn ExecutionPlan>> {
     if plan.is::<CompiledExec>() {
         return Ok(Arc::clone(plan));
     }
     if let Some(node) = CompiledExec::try_new(plan, config) {
-        let children = node.children().into_iter().map(|child| rewrite(child, config)).collect::<Result<Vec<_>>>()?;
+        // The stages exchange rows among themselves, so that they need no distribution of their leaves.
+        let children = node.children().into_iter().map(|child| rewrite(child, config, false)).collect::<Result<Vec<_>>>()?;
         let same = children.iter().zip(node.children()).all(|(new, old)| Arc::ptr_eq(new, old));
-        return Ok(Arc::new(if same { node } else { node.over(children) }));
+        let node: Arc<dyn ExecutionPlan> = Arc::new(if same { node } else { node.over(children) });
+        return if keep_hash { redistribute(plan, node) } else { Ok(node) };
     }
     let distributions = plan.input_distribution_requirements().into_per_child();
     let orderings = plan.required_input_ordering();
+    // A repartition makes its own distribution; whatever else is hash-distributed has that from below.
+    let passes_on = keep_hash && !plan.is::<RepartitionExec>();
     let mut children = vec![];
     for (i, child) in plan.children().into_iter().enumerate() {
-        let new = rewrite(child, config)?;
-        let loses_hash = matches!(distributions.get(i), Some(distribution) if !matches!(distribution, Distribution::UnspecifiedDistribution | Distribution::SinglePartition))
-            && child.output_partitioning() != new.output_partitioning();
-        let loses_order = orderings.get(i).is_some_and(Option::is_some) && new.output_ordering() != child.output_ordering();
-        children.push(if loses_order {
-            Arc::clone(child)
-        } else if loses_hash {
-            let restored = redistribute(child, new)?;
-            let ordered = orderings.get(i).is_some_and(Option::is_some);
-            if ordered { Arc::clone(child) } else { restored }
-        } else {
-            new
-        });
+        let by_key = !matches!(distributions.get(i), None | Some(Distribution::UnspecifiedDistribution | Distribution::SinglePartition));
+        let new = rewrite(child, config, by_key || passes_on)?;
+        let partitioning = child.output_partitioning();
+        let loses_hash = by_key && partitioning.partition_count() > 1 && partitioning != new.output_partitioning();
+        let loses_order = orderings.get(i).is_some_and(Option::is_some) && child.output_ordering() != new.output_ordering();
+        children.push(if loses_hash || loses_order { Arc::clone(child) } else { new });
     }
     replace_children_if_necessary(Arc::clone(plan), children)
 }

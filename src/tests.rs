@@ -207,6 +207,22 @@ async fn explain_shows_stages_and_code() {
     assert!(analyzed.contains("native_stages=2") && analyzed.contains("s0_rows_in="), "{analyzed}");
 }
 
+/// A window function relies on the hash distribution of the aggregation that is replaced below it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_hash_distribution_is_restored() {
+    let sql = "SELECT g, k, row_number() OVER (PARTITION BY g ORDER BY k) AS r, sum(n) OVER (PARTITION BY g) AS total \
+               FROM (SELECT k % 10 AS g, k, count(*) AS n FROM t WHERE k < 3000 GROUP BY k % 10, k) AS x";
+    let session = session("compiled", 3).await;
+    let plan = session.sql(sql).await.unwrap().physical().await.unwrap();
+    assert!(!compiled(&plan).is_empty());
+    assert_eq!(answer("compiled", 3, sql).await, answer("off", 3, sql).await);
+    let by_group = "SELECT g, n, row_number() OVER (PARTITION BY g ORDER BY n) AS r \
+                    FROM (SELECT k % 10 AS g, count(*) AS n FROM t GROUP BY k % 10) AS x";
+    let plan = session.sql(by_group).await.unwrap().physical().await.unwrap();
+    assert!(!compiled(&plan).is_empty());
+    assert_eq!(answer("compiled", 3, by_group).await, answer("off", 3, by_group).await);
+}
+
 #[tokio::test]
 async fn an_existing_context_keeps_its_tables() {
     let context = SessionContext::new();
