@@ -145,6 +145,7 @@ impl Gen<'_> {
         let no_text = |values: &[&Value]| values.iter().all(|value| self.ty(**value).repr != Repr::Str);
         match op {
             Op::Literal(lit) => self.program.literals[*lit].ty.repr != Repr::Str || self.short_literal(*lit).is_some(),
+            Op::Param(_) => true,
             Op::Unary(unary, a) => !unary.can_fail() && no_text(&[a]) && self.ty(*a).repr != Repr::I128,
             Op::Binary(binary, a, b) => !binary.can_fail() && (no_text(&[a, b]) || self.short_text_equality(*binary, *a, *b).is_some()),
             Op::In(a, lits) => lits.len() <= 8 && (no_text(&[a]) || lits.iter().all(|lit| self.short_literal(*lit).is_some())),

@@ -96,6 +96,7 @@ fn run(program: &Arc<Program>, code: Option<&[CompiledStage]>, schema: &Arc<Sche
         program: Arc::clone(program),
         engines: (0..program.stages.len()).map(engine).collect(),
         opaques: vec![],
+        params: vec![],
         schema: Arc::clone(schema),
         partitions: 1,
         memory: Arc::new(Unlimited),

@@ -47,6 +47,7 @@ fn run(program: &Arc<Program>, native: bool, inputs: &[RecordBatch]) -> Vec<Stri
         program: Arc::clone(program),
         engines: program.stages.keys().map(engine).collect(),
         opaques: vec![],
+        params: vec![],
         schema: Arc::new(Schema::new(fields)),
         partitions: 1,
         memory: Arc::new(Unlimited),

@@ -35,6 +35,7 @@ fn run(program: Program, batches: &[&[RecordBatch]], schema: &Schema) -> Result<
         program: Arc::clone(&program),
         engines,
         opaques: vec![],
+        params: vec![],
         schema: Arc::new(schema.clone()),
         partitions: 3,
         memory: Arc::new(Unlimited),

@@ -110,7 +110,7 @@ pub struct WorkerHead {
     /// By number of the limit; shared.
     pub limits: *const *const LimitHead,
     /// By number of the literal: the value in 16 bytes (integers sign-extended to 128 bits; floats as f64 bits; booleans 0/1; text as
-    /// [`StrRef`]; null as zero).
+    /// [`StrRef`]; null as zero). The program's parameters follow, two elements each: the value, and a word that is 1 unless it is null.
     pub literals: *const [u64; 2],
     /// By number of the value that an `in` or `like` defines in the running stage: what the builtins `in_set` and `str_like` take; null elsewhere.
     pub matchers: *const *const u8,

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use cranelift_entity::PrimaryMap;
 
-use crate::entities::{Groups, Input, Join, Limit, Lit, Opaque, Stage, Value};
+use crate::entities::{Groups, Input, Join, Limit, Lit, Opaque, Param, Stage, Value};
 use crate::op::{BinaryOp, Op, Region, UnaryOp};
 use crate::program::{
-    Datum, GroupsDecl, InputDecl, JoinDecl, LimitDecl, Literal, OpaqueDecl, Probe, Program, Sink, Source, StageDecl, Stmt, StmtKind,
+    Datum, GroupsDecl, InputDecl, JoinDecl, LimitDecl, Literal, OpaqueDecl, ParamDecl, Probe, Program, Sink, Source, StageDecl, Stmt, StmtKind,
 };
 use crate::types::Type;
 
@@ -37,6 +37,11 @@ impl ProgramBuilder {
             Some((lit, _)) => lit,
             None => self.program.literals.push(literal),
         }
+    }
+
+    /// Declares a parameter.
+    pub fn param(&mut self, decl: ParamDecl) -> Param {
+        self.program.params.push(decl)
     }
 
     /// Declares an opaque expression.

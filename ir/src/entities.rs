@@ -29,6 +29,10 @@ entity!(
     Lit, "lit"
 );
 entity!(
+    /// A parameter of a program (`param0`): a value that the host knows only when a run starts.
+    Param, "param"
+);
+entity!(
     /// An expression that the IR has no operation for (`opaque0`); the host evaluates it.
     Opaque, "opaque"
 );

@@ -1,6 +1,6 @@
 //! Scalar operations, each declared once. Printer, parser, verifier and both engines match on these tables exhaustively.
 
-use crate::entities::{Lit, Opaque, Value};
+use crate::entities::{Lit, Opaque, Param, Value};
 
 /// What an operation does with nulls.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -148,6 +148,8 @@ pub struct Region {
 pub enum Op {
     /// `literal lit0`
     Literal(Lit),
+    /// `param param0`: the same for every row of a run.
+    Param(Param),
     /// `name v0`
     Unary(UnaryOp, Value),
     /// `name v0, v1`
@@ -171,7 +173,7 @@ impl Op {
     /// Calls `f` with every operand, of nested regions too (values that they define themselves included).
     pub fn for_each_operand(&self, f: &mut impl FnMut(Value)) {
         match self {
-            Op::Literal(_) => {}
+            Op::Literal(_) | Op::Param(_) => {}
             Op::Unary(_, a) | Op::In(a, _) | Op::Like(a, _) => f(*a),
             Op::Binary(_, a, b) => {
                 f(*a);
@@ -200,7 +202,7 @@ impl Op {
     /// Whether evaluating the operation can raise an error, nested regions included.
     pub fn can_fail(&self) -> bool {
         match self {
-            Op::Literal(_) | Op::In(..) | Op::Like(..) => false,
+            Op::Literal(_) | Op::Param(_) | Op::In(..) | Op::Like(..) => false,
             Op::Unary(op, _) => op.can_fail(),
             Op::Binary(op, ..) => op.can_fail(),
             Op::Substr(_, _, count) => count.is_some(),

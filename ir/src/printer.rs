@@ -5,6 +5,7 @@
 //!   input0 "lineitem" (int64, decimal(15,2):i64, utf8?)
 //!   lit0: decimal(15,2) = 2400
 //!   lit1: float64 = 0x3ff0000000000000
+//!   param0 "a scalar subquery" int64?
 //!   opaque0 "regexp_like(c, 'x')" (utf8) -> boolean
 //!   join0 keys(int64) payload(utf8) null_equal tracked
 //!   groups0 keys(utf8) accs(sum decimal(25,2)?, count_rows int64)
@@ -30,7 +31,7 @@
 use std::fmt::{self, Display, Write as _};
 use std::sync::Arc;
 
-use crate::entities::{Lit, Stage, Value};
+use crate::entities::{Lit, Param, Stage, Value};
 use crate::op::{Op, Region};
 use crate::program::{Datum, JoinRows, Literal, Probe, Program, Sink, Source, StageDecl, StmtKind};
 
@@ -193,6 +194,9 @@ impl<'a> Printer<'a> {
         for (lit, Literal { ty, value }) in program.literals.iter() {
             self.line(format_args!("{lit}: {ty} = {value}"));
         }
+        for (param, decl) in program.params.iter() {
+            self.line(format_args!("{param} {} {}", Quoted(&decl.name), decl.ty));
+        }
         for (opaque, decl) in program.opaques.iter() {
             self.line(format_args!("{opaque} {} ({}) -> {}", Quoted(&decl.name), List(decl.args.iter()), decl.result));
         }
@@ -296,6 +300,7 @@ impl<'a> Printer<'a> {
         let head = Definition(decl, value);
         match op {
             Op::Literal(lit) => self.line(format_args!("{head} = literal {lit}{}", self.literals(&[*lit]))),
+            Op::Param(param) => self.line(format_args!("{head} = param {param}{}", self.name_of(*param))),
             Op::Unary(op, a) => self.line(format_args!("{head} = {} {a}", op.name())),
             Op::Binary(op, a, b) => self.line(format_args!("{head} = {} {a}, {b}", op.name())),
             Op::If(condition, then, otherwise) => {
@@ -311,6 +316,14 @@ impl<'a> Printer<'a> {
             Op::Substr(a, start, None) => self.line(format_args!("{head} = substr {a}, {start}")),
             Op::Substr(a, start, Some(count)) => self.line(format_args!("{head} = substr {a}, {start}, {count}")),
             Op::Opaque(opaque, args) => self.line(format_args!("{head} = {opaque}({})", List(args.iter()))),
+        }
+    }
+
+    /// A comment with a parameter's name.
+    fn name_of(&self, param: Param) -> String {
+        match self.program.params.get(param) {
+            Some(decl) if self.annotated => format!("  ; {}", Quoted(&decl.name)),
+            _ => String::new(),
         }
     }
 

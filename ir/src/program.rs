@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cranelift_entity::PrimaryMap;
 
-use crate::entities::{Groups, Input, Join, Limit, Lit, Opaque, Stage, Value};
+use crate::entities::{Groups, Input, Join, Limit, Lit, Opaque, Param, Stage, Value};
 use crate::op::{Op, Region};
 use crate::types::Type;
 
@@ -18,6 +18,8 @@ pub struct Program {
     pub inputs: PrimaryMap<Input, InputDecl>,
     /// Literals.
     pub literals: PrimaryMap<Lit, Literal>,
+    /// Values that the host binds when a run starts.
+    pub params: PrimaryMap<Param, ParamDecl>,
     /// Expressions that the host evaluates.
     pub opaques: PrimaryMap<Opaque, OpaqueDecl>,
     /// Join tables.
@@ -63,6 +65,15 @@ pub enum Datum {
     Float(u64),
     /// Text.
     Str(String),
+}
+
+/// A value that the host knows only when a run starts, such as that of a scalar subquery.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ParamDecl {
+    /// Shown in dumps.
+    pub name: String,
+    /// Its type. The host's value is held in the default representation.
+    pub ty: Type,
 }
 
 /// An expression that the host evaluates, once per vector.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::SchemaRef;
-use stagefuse_ir::Program;
+use stagefuse_ir::{Datum, Program};
 use stagefuse_ir::abi::StageFn;
 
 use crate::error::HostError;
@@ -61,6 +61,8 @@ pub struct RunConfig {
     pub engines: Vec<Engine>,
     /// The program's opaque expressions.
     pub opaques: Vec<Arc<dyn OpaqueExpr>>,
+    /// Values of the program's parameters; integers, decimals and dates as [`Datum::Int`].
+    pub params: Vec<Datum>,
     /// Schema of emitted batches; text may be `Utf8View`, `Utf8` or `LargeUtf8`.
     pub schema: SchemaRef,
     /// Partitions that group tables are merged into, and that table sources are read in.

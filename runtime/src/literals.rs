@@ -1,27 +1,59 @@
 //! The literal table that generated code reads.
 
 use stagefuse_ir::abi::StrRef;
-use stagefuse_ir::{Datum, Literal, Program};
+use stagefuse_ir::{Datum, EntityRef, Param, Program, SqlType, Type};
 
 use crate::builtins::strings;
+use crate::error::Error;
 
-/// 16 bytes for each literal of a program; owns the long texts.
+/// 16 bytes for each literal of a program, then twice 16 for each parameter: its value, and whether it is valid. Owns the long texts.
 #[derive(Debug)]
 pub(crate) struct Literals {
     pub(crate) words: Vec<[u64; 2]>,
+    literals: usize,
     _texts: Vec<Box<str>>,
 }
 
 impl Literals {
-    pub(crate) fn new(program: &Program) -> Self {
+    /// `params` are the values of the program's parameters.
+    ///
+    /// # Errors
+    /// Where they are not of its types.
+    pub(crate) fn new(program: &Program, params: &[Datum]) -> Result<Self, Error> {
+        if params.len() != program.params.len() {
+            return Err(Error::Internal(format!("{} values for {} parameters", params.len(), program.params.len())));
+        }
         let mut texts = vec![];
-        let words = program.literals.values().map(|literal| encode(literal, &mut texts)).collect();
-        Literals { words, _texts: texts }
+        let mut words: Vec<_> = program.literals.values().map(|literal| encode(&literal.value, &mut texts)).collect();
+        for (value, (param, decl)) in params.iter().zip(program.params.iter()) {
+            if !fits(value, decl.ty) {
+                return Err(Error::Internal(format!("{param} is {}, not {value}", decl.ty)));
+            }
+            words.extend([encode(value, &mut texts), [u64::from(*value != Datum::Null), 0]]);
+        }
+        Ok(Literals { words, literals: program.literals.len(), _texts: texts })
+    }
+
+    /// A parameter's two elements.
+    pub(crate) fn param(&self, param: Param) -> [[u64; 2]; 2] {
+        let at = self.literals + 2 * param.index();
+        [self.words[at], self.words[at + 1]]
     }
 }
 
-fn encode(literal: &Literal, texts: &mut Vec<Box<str>>) -> [u64; 2] {
-    match &literal.value {
+/// Whether a value can stand for a parameter.
+fn fits(value: &Datum, ty: Type) -> bool {
+    match (value, ty.sql) {
+        (Datum::Null, _) => ty.nullable,
+        (Datum::Bool(_), SqlType::Boolean) | (Datum::Str(_), SqlType::Utf8) => true,
+        (Datum::Float(_), sql) => sql.is_float(),
+        (Datum::Int(_), sql) => !sql.is_float() && !matches!(sql, SqlType::Boolean | SqlType::Utf8),
+        _ => false,
+    }
+}
+
+fn encode(value: &Datum, texts: &mut Vec<Box<str>>) -> [u64; 2] {
+    match value {
         Datum::Null => [0, 0],
         Datum::Bool(b) => [u64::from(*b), 0],
         Datum::Int(i) => [*i as u64, (*i >> 64) as u64],

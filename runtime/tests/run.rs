@@ -436,6 +436,7 @@ fn misuse_is_an_error() {
         engines: vec![Engine::Interpreted; 3],
         program,
         opaques: vec![],
+        params: vec![],
         schema: Arc::new(Schema::new(types.map(|ty| Field::new("c", ty, true)).to_vec())),
         partitions: 0,
         memory: Arc::new(Unlimited),

@@ -20,7 +20,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties};
 use futures::future::BoxFuture;
 use futures::future::WeakShared;
-use stagefuse_ir::{EntityRef, Program, Source};
+use stagefuse_ir::{EntityRef, ProbeKind, Program, Source, StageDecl};
 
 use super::metrics::{Recorder, StageMetrics, metrics_set};
 use super::output::output;
@@ -204,8 +204,10 @@ impl CompiledExec {
 /// Whether rows leave each partition in the order in which they came in.
 fn keeps_order(program: &Program) -> bool {
     let mut emitting = program.stages.values().filter(|decl| decl.emits());
-    let first = emitting.next().is_some_and(|decl| matches!(decl.source, Source::Input { partitioned: true, .. }));
-    first && emitting.next().is_none()
+    // The interpreter yields the pairs of a join in an order of its own.
+    let pairs = |decl: &StageDecl| decl.probes().any(|probe| matches!(probe.kind, ProbeKind::Inner | ProbeKind::Outer));
+    let keeps = |decl: &StageDecl| matches!(decl.source, Source::Input { partitioned: true, .. }) && !pairs(decl);
+    emitting.next().is_some_and(keeps) && emitting.next().is_none()
 }
 
 /// Replaces leaves of a subtree. A new leaf that lost the hash distribution of the old one gets it back.

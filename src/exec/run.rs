@@ -3,21 +3,25 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use arrow::array::RecordBatch;
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::datatypes::Schema;
 use arrow::error::ArrowError;
 use datafusion::common::runtime::JoinSet;
-use datafusion::common::{DataFusionError, Result};
+use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::logical_expr::ColumnarValue;
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::future::{BoxFuture, FutureExt, Shared, try_join_all};
 use futures::stream::StreamExt;
 use stagefuse_ir::abi::{ErrorCode, MAX_MORSEL_ROWS};
-use stagefuse_ir::{EntityRef, Input, Source, Stage};
+use stagefuse_ir::{Datum, EntityRef, Input, Source, Stage};
 use stagefuse_runtime::{Error, Flow, MemoryBudget, Run, RunConfig, TableCursor};
 
 use super::metrics::Recorder;
 use crate::lower::Lowered;
+use crate::lower::expr::datum;
 
 /// Most rows of a piece of an in-memory input, the unit that workers claim.
 const PIECE_ROWS: usize = 4 * MAX_MORSEL_ROWS;
@@ -85,6 +89,7 @@ impl Core {
             program,
             engines,
             opaques: lowered.opaques.clone(),
+            params: params(&lowered)?,
             schema,
             partitions: tables,
             memory: Arc::new(Budget(Mutex::new(reservation))),
@@ -275,6 +280,23 @@ impl Core {
         let flow = self.run.run_table(stage, &mut worker, cursor).map_err(host_error)?;
         Ok((flow, worker.take_output()))
     }
+}
+
+/// The values of the program's parameters, which are known by now.
+fn params(lowered: &Lowered) -> Result<Vec<Datum>> {
+    let options = RecordBatchOptions::new().with_row_count(Some(1));
+    let one_row = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), vec![], &options)?;
+    let value = |expr: &Arc<dyn PhysicalExpr>| {
+        let value = match expr.evaluate(&one_row)? {
+            ColumnarValue::Scalar(value) => value,
+            ColumnarValue::Array(array) => ScalarValue::try_from_array(&array, 0)?,
+        };
+        match datum(&value) {
+            Some((_, datum)) => Ok(datum),
+            None => Err(DataFusionError::Internal(format!("a parameter is {value}, of a type that stages do not have"))),
+        }
+    };
+    lowered.params.iter().map(value).collect()
 }
 
 fn cut(partitions: &[Vec<RecordBatch>]) -> Vec<Piece> {

@@ -1,21 +1,20 @@
 //! Aggregations: single, or partial, exchange and final as one group table.
 
-use std::sync::Arc;
-
+use arrow::datatypes::SchemaRef;
 use datafusion::functions_aggregate::average::Avg;
 use datafusion::functions_aggregate::count::Count;
 use datafusion::functions_aggregate::min_max::{Max, Min};
 use datafusion::functions_aggregate::sum::Sum;
-use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_expr::expressions::Literal;
 use datafusion::physical_plan::InputOrderMode;
-use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
+use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode, PhysicalGroupBy};
 use stagefuse_ir::builder::StageBuilder;
 use stagefuse_ir::{AccDecl, AccOp, BinaryOp, Datum, GroupsDecl, Op, Sink, Source, SqlType, Type, UnaryOp, Value};
 
 use super::exchange::below_exchange;
-use super::{Lowering, Pipe, Result, declined, types};
+use super::pipe::common_types;
+use super::{Branch, Declined, Lowering, Pipe, Result, declined, types};
 
 /// How an aggregate function's value is read from its accumulators.
 enum Read {
@@ -23,6 +22,62 @@ enum Read {
     Acc(usize),
     /// The quotient of a sum and a count.
     Average { sum: usize, count: usize },
+}
+
+/// The accumulators of an aggregation.
+struct Accumulators {
+    decls: Vec<AccDecl>,
+    /// By accumulator: the number of the function whose operand it takes.
+    operands: Vec<Option<usize>>,
+    has_keys: bool,
+}
+
+impl Accumulators {
+    fn push(&mut self, op: AccOp, ty: Type, operand: Option<usize>) -> usize {
+        self.decls.push(AccDecl { op, ty });
+        self.operands.push(operand);
+        self.decls.len() - 1
+    }
+
+    /// Adds what a function needs; `arg` is its operand's type, none where it counts rows.
+    fn add(&mut self, function: &AggregateFunctionExpr, number: usize, arg: Option<Type>) -> Result<Read> {
+        let unknown = || Declined::Unsupported(format!("the aggregate {}", function.name()));
+        let result = types::ir_type(function.field().data_type(), true).filter(|_| plain(function)).ok_or_else(unknown)?;
+        let inner = function.fun().inner();
+        if inner.downcast_ref::<Count>().is_some() {
+            let op = if arg.is_some() { AccOp::Count } else { AccOp::CountRows };
+            return Ok(Read::Acc(self.push(op, Type::new(SqlType::Int64, false), arg.map(|_| number))));
+        }
+        let arg = arg.ok_or_else(unknown)?;
+        let nullable = !self.has_keys || arg.nullable;
+        let same_kind = arg.sql == result.sql || (arg.sql.scale().is_some() && arg.sql.scale() == result.sql.scale());
+        let is_min = inner.downcast_ref::<Min>().is_some();
+        if is_min || inner.downcast_ref::<Max>().is_some() {
+            // DataFusion's result for floats depends on where a NaN stands among the rows.
+            if !same_kind || arg.sql.is_float() {
+                return Err(unknown());
+            }
+            let op = if is_min { AccOp::Min } else { AccOp::Max };
+            return Ok(Read::Acc(self.push(op, result.with_nullable(nullable), Some(number))));
+        }
+        if inner.downcast_ref::<Sum>().is_some() {
+            let summed = matches!(result.sql, SqlType::Int64 | SqlType::UInt64 | SqlType::Float64 | SqlType::Decimal { .. });
+            if !same_kind || !summed {
+                return Err(unknown());
+            }
+            return Ok(Read::Acc(self.push(AccOp::Sum, result.with_nullable(nullable), Some(number))));
+        }
+        let sum = match arg.sql {
+            SqlType::Decimal { scale, .. } => SqlType::Decimal { precision: 38, scale },
+            SqlType::Float64 => SqlType::Float64,
+            _ => return Err(unknown()),
+        };
+        if inner.downcast_ref::<Avg>().is_none() {
+            return Err(unknown());
+        }
+        let sum = self.push(AccOp::Sum, Type::new(sum, nullable), Some(number));
+        Ok(Read::Average { sum, count: self.push(AccOp::Count, Type::new(SqlType::Int64, false), Some(number)) })
+    }
 }
 
 impl Lowering {
@@ -47,73 +102,34 @@ impl Lowering {
             }
         }
         let schema = input.input().schema();
-        let mut pipe = self.node(below_exchange(input.input()))?;
-        let mut keys = vec![];
-        for (key, _) in by.expr() {
-            pipe.s.note(format!("AggregateExec: by {key}"));
-            keys.push(self.expr(&mut pipe.s, &pipe.columns, &schema, key)?);
+        let mut pipe = self.below(input.input())?;
+        // One branch may count rows where it counts what cannot be null; several must agree on what they count.
+        let alone = pipe.branches.len() == 1;
+        let (mut keys, mut operands) = (vec![], vec![]);
+        for branch in &mut pipe.branches {
+            keys.push(self.keys(branch, &schema, by)?);
+            operands.push(self.operands(branch, &schema, input, alone)?);
         }
-        if keys.iter().any(|key| pipe.s.ty(*key).sql.is_float()) {
-            return declined("groups by a float");
-        }
-        let mut accs = vec![];
-        let mut args = vec![];
+        let branches = || pipe.branches.iter();
+        let key_types = branches().zip(&keys).map(|(branch, keys)| keys.iter().map(|key| branch.s.ty(*key)).collect());
+        let key_types = match common_types(&key_types.collect::<Vec<_>>()) {
+            Some(types) if types.iter().all(|ty| !ty.sql.is_float()) => types,
+            Some(_) => return declined("groups by a float"),
+            None => return declined("groups by a column of several types"),
+        };
+        let mut accs = Accumulators { decls: vec![], operands: vec![], has_keys: !key_types.is_empty() };
         let mut reads = vec![];
-        for (function, filter) in input.aggr_expr().iter().zip(input.filter_expr()) {
-            pipe.s.note(format!("AggregateExec: {}", function.name()));
-            let filter = match filter {
-                Some(filter) => Some(self.expr(&mut pipe.s, &pipe.columns, &schema, filter)?),
-                None => None,
-            };
-            let mut add = |op: AccOp, ty: Type, arg: Option<Value>| {
-                accs.push(AccDecl { op, ty });
-                args.push(arg);
-                accs.len() - 1
-            };
-            let result = types::ir_type(function.field().data_type(), true);
-            let Some(result) = result.filter(|_| plain(function)) else { return declined(format!("the aggregate {}", function.name())) };
-            let inner = function.fun().inner();
-            let operands = function.expressions();
-            let [operand] = operands.as_slice() else { return declined(format!("the aggregate {}", function.name())) };
-            if inner.downcast_ref::<Count>().is_some() {
-                let counted = self.argument(&mut pipe, &schema, operand, filter, true)?;
-                let op = if counted.is_some() { AccOp::Count } else { AccOp::CountRows };
-                reads.push(Read::Acc(add(op, Type::new(SqlType::Int64, false), counted)));
-                continue;
-            }
-            let Some(arg) = self.argument(&mut pipe, &schema, operand, filter, false)? else { return declined("an aggregate of nothing") };
-            let nullable = keys.is_empty() || pipe.s.ty(arg).nullable;
-            let arg_sql = pipe.s.ty(arg).sql;
-            let same_kind = arg_sql == result.sql || (arg_sql.scale().is_some() && arg_sql.scale() == result.sql.scale());
-            let sum_type = |result: Type| match result.sql {
-                SqlType::Int64 | SqlType::UInt64 | SqlType::Float64 | SqlType::Decimal { .. } => Some(result.with_nullable(nullable)),
-                _ => None,
-            };
-            reads.push(if inner.downcast_ref::<Sum>().is_some() && same_kind {
-                let Some(ty) = sum_type(result) else { return declined(format!("a sum of {result}")) };
-                Read::Acc(add(AccOp::Sum, ty, Some(arg)))
-            } else if arg_sql.is_float() && (inner.downcast_ref::<Min>().is_some() || inner.downcast_ref::<Max>().is_some()) {
-                // DataFusion's result depends on where a NaN stands among the rows.
-                return declined(format!("the aggregate {} of a float", function.name()));
-            } else if inner.downcast_ref::<Min>().is_some() && same_kind {
-                Read::Acc(add(AccOp::Min, result.with_nullable(nullable), Some(arg)))
-            } else if inner.downcast_ref::<Max>().is_some() && same_kind {
-                Read::Acc(add(AccOp::Max, result.with_nullable(nullable), Some(arg)))
-            } else if inner.downcast_ref::<Avg>().is_some() && (arg_sql == SqlType::Float64 || arg_sql.scale().is_some()) {
-                let sum = match arg_sql {
-                    SqlType::Decimal { scale, .. } => SqlType::Decimal { precision: 38, scale },
-                    other => other,
-                };
-                let sum = add(AccOp::Sum, Type::new(sum, nullable), Some(arg));
-                Read::Average { sum, count: add(AccOp::Count, Type::new(SqlType::Int64, false), Some(arg)) }
-            } else {
-                return declined(format!("the aggregate {}", function.name()));
-            });
+        for (number, function) in input.aggr_expr().iter().enumerate() {
+            let types = branches().zip(&operands).filter_map(|(branch, operands)| Some(vec![branch.s.ty(operands[number]?)]));
+            let arg = common_types(&types.collect::<Vec<_>>()).and_then(|types| types.first().copied());
+            reads.push(accs.add(function, number, arg)?);
         }
-        let key_types: Vec<Type> = keys.iter().map(|key| pipe.s.ty(*key)).collect();
-        let acc_types: Vec<Type> = accs.iter().map(|acc| acc.ty).collect();
-        let groups = self.p.groups(GroupsDecl { keys: key_types.clone(), accs });
-        self.p.stage(pipe.s.sink(Sink::Group { groups, keys, args }));
+        let acc_types: Vec<Type> = accs.decls.iter().map(|acc| acc.ty).collect();
+        let groups = self.p.groups(GroupsDecl { keys: key_types.clone(), accs: accs.decls });
+        for ((branch, keys), operands) in pipe.branches.into_iter().zip(keys).zip(operands) {
+            let args = accs.operands.iter().map(|number| number.and_then(|number| operands[number])).collect();
+            self.p.stage(branch.sink(Sink::Group { groups, keys, args }));
+        }
 
         let field_types: Vec<Type> = key_types.iter().chain(&acc_types).copied().collect();
         let mut s = StageBuilder::new(format!("groups of {groups}"), Source::Groups(groups), &field_types);
@@ -131,35 +147,55 @@ impl Lowering {
                 }
             }));
         }
-        Ok(Pipe { s, columns })
+        Ok(Branch { s, columns, exchanged: true }.into())
     }
 
-    /// The argument of an aggregate; none for a count of rows. A filter turns the rows that it drops into nulls.
-    fn argument(
-        &mut self,
-        pipe: &mut Pipe,
-        schema: &arrow::datatypes::SchemaRef,
-        operand: &Arc<dyn PhysicalExpr>,
-        filter: Option<Value>,
-        counting: bool,
-    ) -> Result<Option<Value>> {
-        let is_rows = counting && operand.downcast_ref::<Literal>().is_some_and(|literal| !literal.value().is_null());
-        if is_rows && filter.is_none() {
-            return Ok(None);
+    fn keys(&mut self, branch: &mut Branch, schema: &SchemaRef, by: &PhysicalGroupBy) -> Result<Vec<Value>> {
+        let mut keys = vec![];
+        for (key, _) in by.expr() {
+            branch.s.note(format!("AggregateExec: by {key}"));
+            keys.push(self.expr(&mut branch.s, &branch.columns, schema, key)?);
         }
-        let value = self.expr(&mut pipe.s, &pipe.columns, schema, operand)?;
-        let Some(filter) = filter else {
-            // A count of what cannot be null is a count of rows.
-            return Ok((!counting || pipe.s.ty(value).nullable).then_some(value));
-        };
-        let ty = pipe.s.ty(value).with_nullable(true);
+        Ok(keys)
+    }
+
+    /// The operand of each function; none for a count of rows. A filter turns the rows that it drops into nulls.
+    fn operands(&mut self, branch: &mut Branch, schema: &SchemaRef, input: &AggregateExec, alone: bool) -> Result<Vec<Option<Value>>> {
+        let mut operands = vec![];
+        for (function, filter) in input.aggr_expr().iter().zip(input.filter_expr()) {
+            let exprs = function.expressions();
+            let [operand] = exprs.as_slice() else { return declined(format!("the aggregate {}", function.name())) };
+            branch.s.note(format!("AggregateExec: {}", function.name()));
+            let counting = function.fun().inner().downcast_ref::<Count>().is_some();
+            let counts_rows = counting && operand.downcast_ref::<Literal>().is_some_and(|literal| !literal.value().is_null());
+            if counts_rows && filter.is_none() {
+                operands.push(None);
+                continue;
+            }
+            let filter = match filter {
+                Some(filter) => Some(self.expr(&mut branch.s, &branch.columns, schema, filter)?),
+                None => None,
+            };
+            let value = self.expr(&mut branch.s, &branch.columns, schema, operand)?;
+            operands.push(match filter {
+                Some(filter) => Some(self.null_unless(branch, filter, value)),
+                // A count of what cannot be null is a count of rows.
+                None => (!counting || !alone || branch.s.ty(value).nullable).then_some(value),
+            });
+        }
+        Ok(operands)
+    }
+
+    fn null_unless(&mut self, branch: &mut Branch, condition: Value, value: Value) -> Value {
+        let s = &mut branch.s;
+        let ty = s.ty(value).with_nullable(true);
         let null = self.p.literal(ty, Datum::Null);
-        pipe.s.begin_region();
-        let then = pipe.s.end_region(value);
-        pipe.s.begin_region();
-        let null = pipe.s.op(Op::Literal(null), ty);
-        let otherwise = pipe.s.end_region(null);
-        Ok(Some(pipe.s.op(Op::If(filter, Box::new(then), Box::new(otherwise)), ty)))
+        s.begin_region();
+        let then = s.end_region(value);
+        s.begin_region();
+        let null = s.op(Op::Literal(null), ty);
+        let otherwise = s.end_region(null);
+        s.op(Op::If(condition, Box::new(then), Box::new(otherwise)), ty)
     }
 
     /// DataFusion's average: a decimal's sum is scaled up to the result's scale and divided, truncating; then its digits are checked.

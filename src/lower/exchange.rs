@@ -7,6 +7,16 @@ use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::repartition::RepartitionExec;
 
+use super::{Lowering, Pipe, Result};
+
+impl Lowering {
+    /// Lowers a plan, and with it the exchanges at its top.
+    pub(crate) fn below(&mut self, plan: &Arc<dyn ExecutionPlan>) -> Result<Pipe> {
+        let below = below_exchange(plan);
+        Ok(self.node(below)?.exchanged(!Arc::ptr_eq(below, plan)))
+    }
+}
+
 /// The plan below exchanges that only move rows between partitions. Valid where the node above takes the rows of all partitions together.
 pub(crate) fn below_exchange(plan: &Arc<dyn ExecutionPlan>) -> &Arc<dyn ExecutionPlan> {
     let mut plan = plan;

@@ -5,30 +5,33 @@ use std::sync::Arc;
 use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::BinaryExpr;
-use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::filter::FilterExec;
+use datafusion::physical_plan::ExecutionPlan;
 
-use super::exchange::below_exchange;
 use super::{Lowering, Pipe, Result, declined};
 
 impl Lowering {
     pub(crate) fn filter(&mut self, filter: &FilterExec) -> Result<Pipe> {
-        if filter.fetch().is_some() {
-            return declined("a filter with a limit");
+        // A limit counts the rows of each partition on its own.
+        if filter.fetch().is_some() && filter.properties().output_partitioning().partition_count() > 1 {
+            return declined("a filter with a limit for each partition");
         }
-        let mut pipe = self.node(below_exchange(filter.input()))?;
+        let mut pipe = self.below(filter.input())?;
         let schema = filter.input().schema();
         let mut conjuncts = vec![];
         split(filter.predicate(), &mut conjuncts);
-        for conjunct in conjuncts {
-            pipe.s.note(format!("FilterExec: {conjunct}"));
-            let condition = self.expr(&mut pipe.s, &pipe.columns, &schema, &conjunct)?;
-            pipe.s.filter(condition);
+        for branch in &mut pipe.branches {
+            for conjunct in &conjuncts {
+                branch.s.note(format!("FilterExec: {conjunct}"));
+                let condition = self.expr(&mut branch.s, &branch.columns, &schema, conjunct)?;
+                branch.s.filter(condition);
+            }
         }
-        if let Some(projection) = filter.projection() {
-            pipe.columns = projection.iter().map(|index| pipe.columns[*index]).collect();
+        pipe.project(filter.projection().as_deref());
+        match filter.fetch() {
+            Some(fetch) => self.limited(pipe, 0, Some(fetch), "FilterExec: fetch"),
+            None => Ok(pipe),
         }
-        Ok(pipe)
     }
 }
 

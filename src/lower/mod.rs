@@ -4,25 +4,36 @@
 
 mod aggregate;
 mod exchange;
-mod expr;
+pub(crate) mod expr;
 mod filter;
 mod hash_join;
+mod join;
+mod limit;
+mod nested_loop_join;
+mod pipe;
 mod projection;
 mod scan;
 mod types;
+mod union;
 
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::filter::FilterExec;
-use datafusion::physical_plan::joins::HashJoinExec;
+use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
+use datafusion::physical_plan::joins::{CrossJoinExec, HashJoinExec, NestedLoopJoinExec};
+use datafusion::physical_plan::limit::GlobalLimitExec;
 use datafusion::physical_plan::projection::ProjectionExec;
-use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
-use stagefuse_ir::builder::{ProgramBuilder, StageBuilder};
-use stagefuse_ir::{Program, Sink, Source, Type, Value, passes, verifier};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::union::UnionExec;
+use stagefuse_ir::builder::ProgramBuilder;
+use stagefuse_ir::{Program, Sink, StmtKind, Type, UnaryOp, passes, verifier};
 use stagefuse_runtime::OpaqueExpr;
+
+pub(crate) use pipe::{Branch, Pipe};
 
 /// What a subtree became.
 #[derive(Debug)]
@@ -37,6 +48,8 @@ pub struct Lowered {
     pub memory: Vec<Option<Vec<Vec<RecordBatch>>>>,
     /// The program's opaque expressions.
     pub opaques: Vec<Arc<dyn OpaqueExpr>>,
+    /// By parameter of the program: the expression that yields its value once a run starts.
+    pub params: Vec<Arc<dyn PhysicalExpr>>,
 }
 
 /// Why a subtree was not lowered.
@@ -66,12 +79,12 @@ pub(crate) fn declined<T>(why: impl Into<String>) -> Result<T> {
 /// # Errors
 /// Where the root itself cannot be lowered, or lowering it gains nothing. The caller then looks at its children.
 pub fn lower(plan: &Arc<dyn ExecutionPlan>) -> Result<Lowered> {
-    if plan.output_ordering().is_some() {
-        return declined("its output is ordered");
-    }
     let mut lowering = Lowering::default();
     let pipe = lowering.operator(plan)?.ok_or(Declined::NothingToGain)?;
     let output = lowering.emit(plan, pipe)?;
+    if !works(lowering.p.program()) {
+        return Err(Declined::NothingToGain);
+    }
     let mut program = lowering.p.finish(output);
     passes::narrow(&mut program);
     passes::eliminate_dead(&mut program);
@@ -85,7 +98,13 @@ pub fn lower(plan: &Arc<dyn ExecutionPlan>) -> Result<Lowered> {
         projections: lowering.projections,
         memory: lowering.memory,
         opaques: lowering.opaques,
+        params: lowering.params,
     })
+}
+
+/// Whether a program does more than hand rows on.
+fn works(program: &Program) -> bool {
+    program.stages.values().any(|stage| !stage.emits() || stage.body.iter().any(|stmt| !matches!(stmt.kind, StmtKind::Limit(_))))
 }
 
 /// The state of lowering.
@@ -96,19 +115,13 @@ pub(crate) struct Lowering {
     pub(crate) projections: Vec<Vec<usize>>,
     pub(crate) memory: Vec<Option<Vec<Vec<RecordBatch>>>>,
     pub(crate) opaques: Vec<Arc<dyn OpaqueExpr>>,
-}
-
-/// A stage being filled, and where the columns of the plan node are in it.
-pub(crate) struct Pipe {
-    pub(crate) s: StageBuilder,
-    /// By column of the plan node; none where the IR has no such type.
-    pub(crate) columns: Vec<Option<Value>>,
+    pub(crate) params: Vec<Arc<dyn PhysicalExpr>>,
 }
 
 impl Lowering {
     /// Lowers a plan; what has no lowering becomes a leaf.
     pub(crate) fn node(&mut self, plan: &Arc<dyn ExecutionPlan>) -> Result<Pipe> {
-        let mark = (self.p.program().clone(), self.children.len(), self.opaques.len());
+        let mark = (self.p.program().clone(), self.children.len(), self.opaques.len(), self.params.len());
         match self.operator(plan) {
             Ok(Some(pipe)) => Ok(pipe),
             Ok(None) => self.scan(plan),
@@ -121,6 +134,7 @@ impl Lowering {
                 self.projections.truncate(mark.1);
                 self.memory.truncate(mark.1);
                 self.opaques.truncate(mark.2);
+                self.params.truncate(mark.3);
                 self.scan(plan)
             }
         }
@@ -136,6 +150,16 @@ impl Lowering {
             self.aggregate(aggregate)?
         } else if let Some(join) = plan.downcast_ref::<HashJoinExec>() {
             self.hash_join(join)?
+        } else if let Some(join) = plan.downcast_ref::<NestedLoopJoinExec>() {
+            self.nested_loop_join(join)?
+        } else if let Some(join) = plan.downcast_ref::<CrossJoinExec>() {
+            self.cross_join(join)?
+        } else if let Some(limit) = plan.downcast_ref::<GlobalLimitExec>() {
+            self.global_limit(limit)?
+        } else if let Some(coalesce) = plan.downcast_ref::<CoalescePartitionsExec>().filter(|_| plan.fetch().is_some()) {
+            self.coalesce(coalesce)?
+        } else if let Some(union) = plan.downcast_ref::<UnionExec>() {
+            self.union(union)?
         } else {
             return Ok(None);
         };
@@ -143,36 +167,29 @@ impl Lowering {
     }
 
     /// Ends the program: the root's columns leave it.
-    fn emit(&mut self, plan: &Arc<dyn ExecutionPlan>, mut pipe: Pipe) -> Result<Vec<Type>> {
+    fn emit(&mut self, plan: &Arc<dyn ExecutionPlan>, pipe: Pipe) -> Result<Vec<Type>> {
         let schema: Arc<Schema> = plan.schema();
-        let mut columns = vec![];
-        let mut output = vec![];
-        for (field, column) in schema.fields().iter().zip(&pipe.columns) {
-            let (Some(ty), Some(value)) = (types::ir_type(field.data_type(), field.is_nullable()), *column) else {
-                return declined(format!("column {} of type {}", field.name(), field.data_type()));
-            };
-            let have = pipe.s.ty(value);
-            if have.sql != ty.sql {
-                return Err(Declined::Bug(format!("column {} is {have}, not {ty}", field.name())));
+        let types = schema.fields().iter().map(|field| {
+            let ty = types::ir_type(field.data_type(), field.is_nullable());
+            ty.ok_or_else(|| Declined::Unsupported(format!("column {} of type {}", field.name(), field.data_type())))
+        });
+        let output = types.collect::<Result<Vec<Type>>>()?;
+        for mut branch in pipe.branches {
+            let mut columns = vec![];
+            for ((field, ty), column) in schema.fields().iter().zip(&output).zip(&branch.columns) {
+                let Some(value) = *column else { return declined(format!("column {} of type {}", field.name(), field.data_type())) };
+                let have = branch.s.ty(value);
+                if have.sql != ty.sql {
+                    return Err(Declined::Bug(format!("column {} is {have}, not {ty}", field.name())));
+                }
+                columns.push(if have.nullable && !ty.nullable {
+                    // DataFusion promises that no null comes.
+                    branch.s.unary(UnaryOp::AssumeValid, value, ty.with_repr(have.repr))
+                } else {
+                    value
+                });
             }
-            columns.push(if have.nullable && !ty.nullable {
-                // DataFusion promises that no null comes.
-                pipe.s.unary(stagefuse_ir::UnaryOp::AssumeValid, value, ty.with_repr(have.repr))
-            } else {
-                value
-            });
-            output.push(ty);
-        }
-        self.p.stage(pipe.s.sink(Sink::Emit { columns }));
-        // Where an exchange lies below, rows may leave in any partition.
-        let stages = self.p.program().stages.len();
-        let absorbed = stages > 1;
-        for stage in self.p.program_mut().stages.values_mut() {
-            if let Source::Input { partitioned, .. } = &mut stage.source
-                && (absorbed || !matches!(stage.sink, Sink::Emit { .. }))
-            {
-                *partitioned = false;
-            }
+            self.p.stage(branch.sink(Sink::Emit { columns }));
         }
         Ok(output)
     }

@@ -1,5 +1,6 @@
 //! Projections.
 
+use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::projection::ProjectionExec;
 
 use super::{Lowering, Pipe, Result};
@@ -8,17 +9,19 @@ impl Lowering {
     pub(crate) fn projection(&mut self, projection: &ProjectionExec) -> Result<Pipe> {
         let mut pipe = self.node(projection.input())?;
         let schema = projection.input().schema();
-        let mut columns = vec![];
-        for column in projection.expr() {
-            pipe.s.note(format!("ProjectionExec: {}", column.expr));
-            // A column that the IR has no type for may pass as long as nobody reads it.
-            let index = column.expr.downcast_ref::<datafusion::physical_expr::expressions::Column>().map(|column| column.index());
-            columns.push(match index {
-                Some(index) => pipe.columns[index],
-                None => Some(self.expr(&mut pipe.s, &pipe.columns, &schema, &column.expr)?),
-            });
+        for branch in &mut pipe.branches {
+            let mut columns = vec![];
+            for column in projection.expr() {
+                branch.s.note(format!("ProjectionExec: {}", column.expr));
+                // A column that the IR has no type for may pass as long as nobody reads it.
+                let index = column.expr.downcast_ref::<Column>().map(Column::index);
+                columns.push(match index {
+                    Some(index) => branch.columns[index],
+                    None => Some(self.expr(&mut branch.s, &branch.columns, &schema, &column.expr)?),
+                });
+            }
+            branch.columns = columns;
         }
-        pipe.columns = columns;
         Ok(pipe)
     }
 }

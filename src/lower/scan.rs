@@ -8,7 +8,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use stagefuse_ir::Source;
 use stagefuse_ir::builder::StageBuilder;
 
-use super::{Lowering, Pipe, Result, declined, types};
+use super::{Branch, Lowering, Pipe, Result, declined, types};
 
 impl Lowering {
     /// A stage that reads what a DataFusion plan yields.
@@ -39,7 +39,7 @@ impl Lowering {
         self.children.push(Arc::clone(plan));
         self.projections.push(projection);
         self.memory.push(memory);
-        Ok(Pipe { s, columns })
+        Ok(Branch { s, columns, exchanged: false }.into())
     }
 }
 

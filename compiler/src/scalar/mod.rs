@@ -9,7 +9,7 @@ mod text;
 
 use cranelift_codegen::ir::{BlockArg, InstBuilder, types};
 use stagefuse_ir::abi::STR_INLINE;
-use stagefuse_ir::{BinaryOp, Datum, EntityRef, Lit, Op, Region, Repr, UnaryOp, Value};
+use stagefuse_ir::{BinaryOp, Datum, EntityRef, Lit, Op, Param, Region, Repr, Type, UnaryOp, Value};
 
 use crate::error::{Result, unsupported};
 use crate::stage::Gen;
@@ -21,6 +21,7 @@ impl Gen<'_> {
         match op {
             // The passes may hold a literal narrower than it is declared.
             Op::Literal(lit) => self.literal(*lit, self.ty(value).repr),
+            Op::Param(param) => Ok(self.param(*param, self.ty(value))),
             Op::Unary(op, a) => self.unary(value, *op, *a),
             Op::Binary(op, a, b) => self.binary(value, *op, *a, *b),
             Op::If(condition, then, otherwise) => self.conditional(value, *condition, then, otherwise),
@@ -53,6 +54,23 @@ impl Gen<'_> {
             Eq | Ne | Lt | Le | Gt | Ge | NotDistinct | Distinct => self.comparison(op, a, b),
             And | Or => self.and_or(op, a, b),
         }
+    }
+
+    /// A parameter, from the worker's table behind the literals.
+    fn param(&mut self, param: Param, ty: Type) -> Val {
+        let table = self.head(std::mem::offset_of!(stagefuse_ir::abi::WorkerHead, literals));
+        let at = (self.program.literals.len() + 2 * param.index()) * 16;
+        let a = match ty.repr {
+            // Floats are held widened.
+            Repr::F32 => {
+                let wide = self.load_fixed(types::F64, table, at);
+                self.b.ins().fdemote(types::F32, wide)
+            }
+            other => self.load_fixed(clif_type(other), table, at),
+        };
+        let b = (ty.repr == Repr::Str).then(|| self.load_fixed(types::I64, table, at + 8));
+        let valid = ty.nullable.then(|| self.load_fixed(types::I8, table, at + 16));
+        Val { a, b, valid, raw: None }
     }
 
     /// A literal, as immediates; long text from the worker's table.

@@ -11,8 +11,8 @@ mod tests;
 use cranelift_entity::{EntityRef, PrimaryMap};
 
 use self::lexer::{Lexer, Place, Token};
-use crate::entities::{Groups, Input, Join, Limit, Lit, Opaque, Stage};
-use crate::program::{AccDecl, AccOp, Datum, GroupsDecl, InputDecl, JoinDecl, LimitDecl, Literal, OpaqueDecl, Program};
+use crate::entities::{Groups, Input, Join, Limit, Lit, Opaque, Param, Stage};
+use crate::program::{AccDecl, AccOp, Datum, GroupsDecl, InputDecl, JoinDecl, LimitDecl, Literal, OpaqueDecl, ParamDecl, Program};
 use crate::types::{Repr, SqlType, Type};
 
 /// Regions within regions, at most.
@@ -214,6 +214,11 @@ impl<'a> Parser<'a> {
                     self.expect('=')?;
                     let value = self.datum()?;
                     program.literals.push(Literal { ty, value });
+                }
+                "param" => {
+                    self.declare::<Param, _>("param", &program.params)?;
+                    let name = self.text()?;
+                    program.params.push(ParamDecl { name, ty: self.ty()? });
                 }
                 "opaque" => {
                     self.declare::<Opaque, _>("opaque", &program.opaques)?;

@@ -189,6 +189,7 @@ impl StageParser<'_, '_> {
         let name = self.p.word("an operation")?;
         let op = match name {
             "literal" => Op::Literal(self.p.entity("lit")?),
+            "param" => Op::Param(self.p.entity("param")?),
             "if" => {
                 let condition = self.value()?;
                 let then = self.region()?;

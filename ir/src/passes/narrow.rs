@@ -269,7 +269,8 @@ impl StageNarrower<'_> {
                 let types = self.program.opaques[*opaque].args.clone();
                 self.coerce_all(args, &types, before);
             }
-            Op::In(..) | Op::Like(..) | Op::Substr(..) => {}
+            // A parameter is as wide as it is declared: who knows what comes.
+            Op::Param(_) | Op::In(..) | Op::Like(..) | Op::Substr(..) => {}
         }
         if let Some(lit) = self.constant(value, op) {
             *op = Op::Literal(lit);

@@ -14,9 +14,14 @@ pub(super) fn verify(program: &Program, errors: &mut Errors) {
     let opaques = program.opaques.values().flat_map(|opaque| opaque.args.iter().chain([&opaque.result]));
     let joins = program.joins.values().flat_map(|join| join.keys.iter().chain(&join.payload));
     let groups = program.groups.values().flat_map(|groups| groups.keys.iter().chain(groups.accs.iter().map(|acc| &acc.ty)));
+    let params = program.params.values().map(|param| &param.ty);
     let literals = program.literals.values().map(|literal| &literal.ty);
-    for ty in columns.chain(literals).chain(opaques).chain(joins).chain(groups).chain(&program.output) {
+    for ty in columns.chain(literals).chain(params).chain(opaques).chain(joins).chain(groups).chain(&program.output) {
         verify_type(*ty, errors);
+    }
+    for (param, decl) in program.params.iter() {
+        let holds = decl.ty.repr == decl.ty.sql.default_repr();
+        errors.check(holds, Law::Types, || format!("{param} is {}, not in its default representation", decl.ty));
     }
     for (lit, literal) in program.literals.iter() {
         if let Err(message) = verify_literal(literal) {

@@ -2,9 +2,9 @@
 //!
 //! Both engines rely on these laws; neither checks them again.
 //!
-//! 1. **Declared.** Every reference to an input, literal, opaque expression, table or row counter is to one that the program declares.
+//! 1. **Declared.** Every reference to an input, literal, parameter, opaque expression, table or row counter is to one that the program declares.
 //! 2. **Well-formed types.** A decimal has 1 to 38 digits, and at most 38 of them behind or zeros before the point. A type's representation
-//!    is the default of its SQL type; a decimal's may be `i64` as well.
+//!    is the default of its SQL type; a decimal's may be `i64` as well. A parameter's is the default.
 //! 3. **Literals.** A literal's value is of its type and fits it: integers their width, decimals their precision. Its type is nullable exactly if
 //!    it is null.
 //! 4. **Single definition.** A value is defined once in its stage.
@@ -24,12 +24,13 @@
 //!    - `cast`: integer, float or decimal to integer or decimal.
 //!    - `assume_valid`: the very type of its operand, but not nullable.
 //!    - `year`, `month`, `day`: `date32` to `int32`. `char_length`: `utf8` to `int32`.
+//!    - `param`: the declared SQL type and representation.
 //!    - `literal`: the literal's SQL type; `i64` only if the value fits. `in`: literals that are not null, of the operand's SQL type; to boolean.
 //!      `like`: `utf8` and a `utf8` literal that is not null, to boolean. `substr`: `utf8`, `int64`, `int64` to `utf8`.
 //!    - `if`: a boolean; both regions yield the result's SQL type in its representation.
 //!    - Opaque expressions: operands and result have the declared number, SQL types and representations.
 //! 7. **Nullability.** A result is nullable if the operation can yield null: an operand of a strict operation, or of `and` or `or`, is nullable;
-//!    a region of an `if` yields a nullable value; a literal or an opaque result is. (It may be nullable without need.) An operand that is nullable does
+//!    a region of an `if` yields a nullable value; a literal, a parameter or an opaque result is. (It may be nullable without need.) An operand that is nullable does
 //!    not go where an opaque expression declares that none is.
 //! 8. **Source columns.** A stage has one parameter for each column of its source, of its SQL type and representation, nullable where the column is.
 //!    Source `all` of a join table has one boolean more.

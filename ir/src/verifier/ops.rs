@@ -109,6 +109,11 @@ pub(super) fn literal(literal: &Literal, result: Type) -> Rule {
     rule(literal.ty.sql == result.sql && fits, || format!("the literal {}: {} is no {result}", literal.value, literal.ty))
 }
 
+/// Type of a parameter.
+pub(super) fn param(declared: Type, result: Type) -> Rule {
+    rule(declared.sql == result.sql && declared.repr == result.repr, || format!("the parameter is {declared}, not {result}"))
+}
+
 /// Types of `in`.
 pub(super) fn in_list(a: Type, list: &[&Literal], result: Type) -> Rule {
     rule(result.sql == SqlType::Boolean, || format!("in yields a boolean, not {result}"))?;

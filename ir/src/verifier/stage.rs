@@ -201,7 +201,7 @@ impl StageVerifier<'_, '_> {
     /// Types of an operation's operands, and of what its regions yield; `None` where one of them is not visible.
     fn operands(&mut self, op: &Op) -> Option<Vec<Type>> {
         match op {
-            Op::Literal(_) => Some(vec![]),
+            Op::Literal(_) | Op::Param(_) => Some(vec![]),
             Op::Unary(_, a) | Op::In(a, _) | Op::Like(a, _) => self.all_used(&[*a]),
             Op::Binary(_, a, b) => self.all_used(&[*a, *b]),
             Op::If(condition, then, otherwise) => {
@@ -225,6 +225,10 @@ impl StageVerifier<'_, '_> {
             (Op::Literal(lit), _) => match self.program.literals.get(*lit) {
                 Some(literal) => (ops::literal(literal, result), literal.ty.nullable),
                 None => return self.errors.push(Law::Declared, format!("{lit} is not declared")),
+            },
+            (Op::Param(param), _) => match self.program.params.get(*param) {
+                Some(decl) => (ops::param(decl.ty, result), decl.ty.nullable),
+                None => return self.errors.push(Law::Declared, format!("{param} is not declared")),
             },
             (Op::Unary(op, _), [a]) => (ops::unary(*op, *a, result), ops::unary_passes_null(*op) && a.nullable),
             (Op::Binary(op, ..), [a, b]) => (ops::binary(*op, *a, *b, result), ops::binary_passes_null(*op) && any_nullable),

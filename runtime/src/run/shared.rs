@@ -105,7 +105,7 @@ unsafe impl Sync for Shared {}
 
 impl Shared {
     pub(crate) fn new(config: RunConfig) -> Result<Self, Error> {
-        let RunConfig { program, engines, opaques, schema, partitions, memory } = config;
+        let RunConfig { program, engines, opaques, params, schema, partitions, memory } = config;
         if engines.len() != program.stages.len() || opaques.len() != program.opaques.len() || schema.fields().len() != program.output.len()
         {
             return Err(Error::Internal("engines, opaque expressions or schema do not fit the program".into()));
@@ -113,7 +113,7 @@ impl Shared {
         if partitions == 0 {
             return Err(Error::Internal("a run has one partition at least".into()));
         }
-        let literals = Literals::new(&program);
+        let literals = Literals::new(&program, &params)?;
         let stages = engines.into_iter().zip(program.stages.keys());
         let stages = stages.map(|(engine, stage)| StageState::new(&program, stage, engine, &literals)).collect();
         Ok(Shared {

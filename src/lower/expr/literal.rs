@@ -16,7 +16,7 @@ impl Lowering {
 }
 
 /// A scalar of an IR type.
-pub(super) fn datum(value: &ScalarValue) -> Option<(SqlType, Datum)> {
+pub(crate) fn datum(value: &ScalarValue) -> Option<(SqlType, Datum)> {
     let sql = types::ir_type(&value.data_type(), true)?.sql;
     if value.is_null() {
         return Some((sql, Datum::Null));

@@ -10,14 +10,18 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use datafusion::functions::datetime::date_part::DatePartFunc;
+use datafusion::functions::unicode::character_length::CharacterLengthFunc;
 use datafusion::functions::unicode::substr::SubstrFunc;
 use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::expressions::{
-    BinaryExpr, CaseExpr, CastExpr, Column, InListExpr, IsNotNullExpr, IsNullExpr, LikeExpr, Literal, NotExpr,
+    BinaryExpr, CaseExpr, CastExpr, Column, InListExpr, IsNotNullExpr, IsNullExpr, LikeExpr, Literal, NegativeExpr, NotExpr,
 };
+use datafusion::physical_expr::scalar_subquery::ScalarSubqueryExpr;
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use stagefuse_ir::builder::StageBuilder;
-use stagefuse_ir::{BinaryOp, Datum, Op, SqlType, Type, UnaryOp, Value};
+use stagefuse_ir::{BinaryOp, Datum, Op, ParamDecl, SqlType, Type, UnaryOp, Value};
+
+pub(crate) use literal::datum;
 
 use super::{Lowering, Result, declined, types};
 
@@ -83,6 +87,12 @@ impl Lowering {
             let arg = self.scoped(scope, is_not_null.arg())?;
             return Ok(Some(scope.s.unary(UnaryOp::IsNotNull, arg, Type::boolean(false))));
         }
+        if let Some(negative) = expr.downcast_ref::<NegativeExpr>() {
+            return self.negative(scope, negative);
+        }
+        if expr.is::<ScalarSubqueryExpr>() {
+            return Ok(self.subquery(scope, expr));
+        }
         if let Some(cast) = expr.downcast_ref::<CastExpr>() {
             return self.cast(scope, cast);
         }
@@ -100,6 +110,9 @@ impl Lowering {
         }
         if let Some(function) = ScalarFunctionExpr::try_downcast_func::<DatePartFunc>(expr.as_ref()) {
             return self.date_part(scope, function);
+        }
+        if let Some(function) = ScalarFunctionExpr::try_downcast_func::<CharacterLengthFunc>(expr.as_ref()) {
+            return self.character_length(scope, expr, function);
         }
         Ok(None)
     }
@@ -183,21 +196,57 @@ impl Lowering {
     fn in_list(&mut self, scope: &mut Scope<'_>, list: &InListExpr) -> Result<Option<Value>> {
         let value = self.scoped(scope, list.expr())?;
         let ty = scope.s.ty(value);
-        let mut lits = vec![];
+        let (mut lits, mut has_null) = (vec![], false);
         for item in list.list() {
             let Some(literal) = item.downcast_ref::<Literal>() else { return Ok(None) };
             match literal::datum(literal.value()) {
-                Some((sql, datum)) if sql == ty.sql && datum != Datum::Null => {
-                    lits.push(self.p.literal(Type::new(sql, false), datum));
-                }
+                Some((_, Datum::Null)) => has_null = true,
+                Some((sql, datum)) if sql == ty.sql => lits.push(self.p.literal(Type::new(sql, false), datum)),
                 _ => return Ok(None),
             }
         }
         if ty.sql.is_float() {
             return Ok(None);
         }
-        let found = scope.s.op(Op::In(value, lits), Type::boolean(ty.nullable));
-        Ok(Some(if list.negated() { scope.s.unary(UnaryOp::Not, found, Type::boolean(ty.nullable)) } else { found }))
+        let mut found = scope.s.op(Op::In(value, lits), Type::boolean(ty.nullable));
+        if has_null {
+            // What is not among the others may be equal to the null.
+            let maybe = Type::boolean(true);
+            let null = self.p.literal(maybe, Datum::Null);
+            let null = scope.s.op(Op::Literal(null), maybe);
+            found = scope.s.binary(BinaryOp::Or, found, null, maybe);
+        }
+        let ty = scope.s.ty(found);
+        Ok(Some(if list.negated() { scope.s.unary(UnaryOp::Not, found, ty) } else { found }))
+    }
+
+    /// Integers wrap, as in DataFusion. A decimal's opposite has as many digits.
+    fn negative(&mut self, scope: &mut Scope<'_>, negative: &NegativeExpr) -> Result<Option<Value>> {
+        let arg = self.scoped(scope, negative.arg())?;
+        let ty = scope.s.ty(arg);
+        let op = match ty.sql {
+            SqlType::Decimal { .. } => UnaryOp::NegChecked,
+            sql if sql.is_float() || (sql.is_integer() && !sql.is_unsigned()) => UnaryOp::Neg,
+            _ => return Ok(None),
+        };
+        Ok(Some(scope.s.unary(op, arg, ty)))
+    }
+
+    /// The value of a scalar subquery, which DataFusion computes before the stages that use it start.
+    fn subquery(&mut self, scope: &mut Scope<'_>, expr: &Arc<dyn PhysicalExpr>) -> Option<Value> {
+        let ty = self.result_type(scope, expr)?.with_nullable(true);
+        let param = self.p.param(ParamDecl { name: "a scalar subquery".to_string(), ty });
+        self.params.push(Arc::clone(expr));
+        Some(scope.s.op(Op::Param(param), ty))
+    }
+
+    fn character_length(&mut self, scope: &mut Scope<'_>, expr: &Arc<dyn PhysicalExpr>, function: &ScalarFunctionExpr) -> Result<Option<Value>> {
+        let [text] = function.args() else { return Ok(None) };
+        let result = self.result_type(scope, expr);
+        let text = self.scoped(scope, text)?;
+        let ty = scope.s.ty(text);
+        let fits = ty.sql == SqlType::Utf8 && result.is_some_and(|result| result.sql == SqlType::Int32);
+        Ok(fits.then(|| scope.s.unary(UnaryOp::CharLength, text, Type::new(SqlType::Int32, ty.nullable))))
     }
 
     fn substr(&mut self, scope: &mut Scope<'_>, function: &ScalarFunctionExpr) -> Result<Option<Value>> {

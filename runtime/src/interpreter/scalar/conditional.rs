@@ -47,7 +47,7 @@ pub(crate) fn region(frame: &mut Frame<'_>, region: &Region) -> Result<Rc<Vector
 
 fn is_cheap(region: &Region) -> bool {
     region.body.len() <= CHEAP_OPS
-        && region.body.iter().all(|(_, op)| matches!(op, Op::Literal(_) | Op::Unary(..) | Op::Binary(..)) && !op.can_fail())
+        && region.body.iter().all(|(_, op)| matches!(op, Op::Literal(_) | Op::Param(_) | Op::Unary(..) | Op::Binary(..)) && !op.can_fail())
 }
 
 /// A region's result in the representation of the whole.

@@ -14,7 +14,7 @@ pub(crate) use conditional::region;
 use std::rc::Rc;
 
 use stagefuse_ir::abi::{ErrorCode, StrRef};
-use stagefuse_ir::{BinaryOp, EntityRef, Lit, Op, Repr, UnaryOp, Value};
+use stagefuse_ir::{BinaryOp, EntityRef, Op, Repr, UnaryOp, Value};
 
 use super::level::Frame;
 use super::opaque;
@@ -25,7 +25,14 @@ use crate::error::Error;
 pub(crate) fn eval(frame: &mut Frame<'_>, value: Value, op: &Op) -> Result<Rc<Vector>, Error> {
     let ty = frame.plan.ty(value);
     match op {
-        Op::Literal(lit) => Ok(Rc::new(literal(frame, *lit, ty.repr))),
+        Op::Literal(lit) => {
+            let valid = !frame.run.program.literals[*lit].ty.nullable;
+            Ok(Rc::new(constant(frame.run.literals.words[lit.index()], valid, ty.repr)))
+        }
+        Op::Param(param) => {
+            let [value, valid] = frame.run.literals.param(*param);
+            Ok(Rc::new(constant(value, valid[0] != 0, ty.repr)))
+        }
         Op::Unary(op, arg) => {
             let (vector, from) = (frame.get(*arg)?, frame.plan.ty(*arg));
             match op {
@@ -61,10 +68,8 @@ pub(crate) fn eval(frame: &mut Frame<'_>, value: Value, op: &Op) -> Result<Rc<Ve
     }
 }
 
-/// A literal in a representation.
-fn literal(frame: &Frame<'_>, lit: Lit, repr: Repr) -> Vector {
-    let words = frame.run.literals.words[lit.index()];
-    let valid = !frame.run.program.literals[lit].ty.nullable;
+/// A value of the literal table in a representation.
+fn constant(words: [u64; 2], valid: bool, repr: Repr) -> Vector {
     let number = ((u128::from(words[1]) << 64) | u128::from(words[0])) as i128;
     match repr {
         Repr::Bool => Vector::constant(number as u8, valid),

@@ -1,0 +1,185 @@
+//! Joins: the left side becomes a join table, the right side looks its rows up.
+//!
+//! | type | the right side's stage | a second stage over the table |
+//! |---|---|---|
+//! | inner | probe inner | |
+//! | left | probe inner, marks | unmatched rows, with nulls |
+//! | right | probe outer | |
+//! | full | probe outer, marks | unmatched rows, with nulls |
+//! | right semi, anti, mark | probe semi, anti, mark | |
+//! | left semi, anti, mark | marks only | matched, unmatched, all rows |
+
+use std::sync::Arc;
+
+use datafusion::common::{JoinSide, JoinType};
+use datafusion::physical_expr::PhysicalExprRef;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::joins::utils::JoinFilter;
+use stagefuse_ir::builder::StageBuilder;
+use stagefuse_ir::{Datum, JoinDecl, JoinRows, Op, Probe, ProbeKind, Sink, Source, Type, Value};
+
+use super::pipe::{Branch, common_types};
+use super::{Lowering, Pipe, Result, declined, types};
+
+/// What lowering a join takes, of whatever operator.
+pub(super) struct Join<'a> {
+    pub(super) note: String,
+    pub(super) left: &'a Arc<dyn ExecutionPlan>,
+    pub(super) right: &'a Arc<dyn ExecutionPlan>,
+    pub(super) on: &'a [(PhysicalExprRef, PhysicalExprRef)],
+    pub(super) filter: Option<&'a JoinFilter>,
+    pub(super) join_type: JoinType,
+    pub(super) null_equal: bool,
+    pub(super) projection: Option<&'a [usize]>,
+}
+
+/// The table that a left side became.
+struct Table {
+    join: stagefuse_ir::Join,
+    keys: Vec<Type>,
+    /// Numbers of the left side's columns that are in the payload, and their types.
+    payload: Vec<(usize, Type)>,
+    /// Columns of the left side.
+    width: usize,
+}
+
+impl Lowering {
+    pub(super) fn join(&mut self, join: &Join<'_>) -> Result<Pipe> {
+        let kind = match join.join_type {
+            JoinType::Inner | JoinType::Left => ProbeKind::Inner,
+            JoinType::Right | JoinType::Full => ProbeKind::Outer,
+            JoinType::RightSemi | JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => ProbeKind::Semi,
+            JoinType::RightAnti => ProbeKind::Anti,
+            JoinType::RightMark => ProbeKind::Mark,
+        };
+        let rows = match join.join_type {
+            JoinType::Left | JoinType::Full | JoinType::LeftAnti => Some(JoinRows::Unmatched),
+            JoinType::LeftSemi => Some(JoinRows::Matched),
+            JoinType::LeftMark => Some(JoinRows::All),
+            _ => None,
+        };
+        let only_marks = matches!(join.join_type, JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark);
+        let table = self.build(join, rows.is_some())?;
+        let mut pipe = Pipe { branches: vec![] };
+        for branch in self.below(join.right)?.branches {
+            pipe.branches.extend(self.probe(join, &table, kind, rows.is_some(), only_marks, branch)?);
+        }
+        if let Some(rows) = rows {
+            pipe.branches.push(self.table_rows(join, &table, rows)?);
+        }
+        pipe.project(join.projection);
+        Ok(pipe)
+    }
+
+    /// The stages of the left side, which end in the table.
+    fn build(&mut self, join: &Join<'_>, tracked: bool) -> Result<Table> {
+        let mut left = self.below(join.left)?;
+        let schema = join.left.schema();
+        left.note(&join.note);
+        let columns = left.known_columns();
+        let (mut keys, mut payloads) = (vec![], vec![]);
+        for branch in &mut left.branches {
+            let of_branch = join.on.iter().map(|(key, _)| self.expr(&mut branch.s, &branch.columns, &schema, key));
+            keys.push(of_branch.collect::<Result<Vec<Value>>>()?);
+            payloads.push(columns.iter().filter_map(|column| branch.columns[*column]).collect::<Vec<Value>>());
+        }
+        let types_of = |values: &[Vec<Value>]| {
+            let types = left.branches.iter().zip(values).map(|(branch, values)| values.iter().map(|value| branch.s.ty(*value)).collect());
+            common_types(&types.collect::<Vec<Vec<Type>>>())
+        };
+        let (Some(key_types), Some(payload_types)) = (types_of(&keys), types_of(&payloads)) else {
+            return declined("a join whose left side has several types in one column");
+        };
+        if key_types.iter().any(|ty| ty.sql.is_float()) {
+            return declined("a join on a float");
+        }
+        let decl = JoinDecl { keys: key_types.clone(), payload: payload_types.clone(), null_equal: join.null_equal, tracked };
+        let table = self.p.join(decl);
+        let width = join.left.schema().fields().len();
+        for ((branch, keys), payload) in left.branches.into_iter().zip(keys).zip(payloads) {
+            self.p.stage(branch.sink(Sink::Build { join: table, keys, payload }));
+        }
+        Ok(Table { join: table, keys: key_types, payload: columns.into_iter().zip(payload_types).collect(), width })
+    }
+
+    /// A stage of the right side: goes on with its matches, or ends where it only marks.
+    fn probe(
+        &mut self,
+        join: &Join<'_>,
+        table: &Table,
+        kind: ProbeKind,
+        marks_build: bool,
+        only_marks: bool,
+        mut right: Branch,
+    ) -> Result<Option<Branch>> {
+        let schema = join.right.schema();
+        right.s.note(join.note.as_str());
+        let mut keys = vec![];
+        for ((_, key), ty) in join.on.iter().zip(&table.keys) {
+            let value = self.expr(&mut right.s, &right.columns, &schema, key)?;
+            if right.s.ty(value).sql != ty.sql {
+                return declined(format!("a join of {} with {ty}", right.s.ty(value)));
+            }
+            keys.push(value);
+        }
+        let mut left_columns = vec![None; table.width];
+        let mut columns = vec![None; table.keys.len()];
+        for (index, ty) in &table.payload {
+            let value = right.s.value(ty.with_nullable(ty.nullable || kind == ProbeKind::Outer));
+            left_columns[*index] = Some(value);
+            columns.push(Some(value));
+        }
+        let residual = match join.filter {
+            None => None,
+            Some(filter) => {
+                let sides = filter.column_indices().iter().map(|column| match column.side {
+                    JoinSide::Left => left_columns[column.index],
+                    JoinSide::Right => right.columns[column.index],
+                    JoinSide::None => None,
+                });
+                let sides: Vec<_> = sides.collect();
+                right.s.begin_region();
+                let condition = self.expr(&mut right.s, &sides, filter.schema(), filter.expression())?;
+                Some(right.s.end_region(condition))
+            }
+        };
+        let mark = (kind == ProbeKind::Mark).then(|| right.s.value(Type::boolean(false)));
+        let probe = Probe { join: table.join, kind, keys, columns, mark, residual, marks_build };
+        if only_marks {
+            self.p.stage(right.sink(Sink::Mark { probe }));
+            return Ok(None);
+        }
+        right.s.probe(probe);
+        right.columns = match kind {
+            ProbeKind::Inner | ProbeKind::Outer => left_columns.into_iter().chain(right.columns).collect(),
+            ProbeKind::Mark => right.columns.into_iter().chain([mark]).collect(),
+            ProbeKind::Semi | ProbeKind::Anti => right.columns,
+        };
+        Ok(Some(right))
+    }
+
+    /// A stage over rows of the table, after all probes.
+    fn table_rows(&mut self, join: &Join<'_>, table: &Table, rows: JoinRows) -> Result<Branch> {
+        let flag = (rows == JoinRows::All).then_some(Type::boolean(false));
+        let types: Vec<Type> = table.keys.iter().copied().chain(table.payload.iter().map(|(_, ty)| *ty)).chain(flag).collect();
+        let name = format!("{} rows of {}", rows.name(), table.join);
+        let mut s = StageBuilder::new(name, Source::Join(table.join, rows), &types);
+        s.note(join.note.as_str());
+        let mut columns = vec![None; table.width];
+        for ((index, _), value) in table.payload.iter().zip(&s.params()[table.keys.len()..]) {
+            columns[*index] = Some(*value);
+        }
+        if flag.is_some() {
+            columns.push(s.params().last().copied());
+        }
+        if matches!(join.join_type, JoinType::Left | JoinType::Full) {
+            for field in join.right.schema().fields() {
+                columns.push(types::ir_type(field.data_type(), true).map(|ty| {
+                    let null = self.p.literal(ty, Datum::Null);
+                    s.op(Op::Literal(null), ty)
+                }));
+            }
+        }
+        Ok(Branch { s, columns, exchanged: true })
+    }
+}
