@@ -146,6 +146,7 @@ fn build(
         ModuleError::Compilation(CodegenError::CodeTooLarge | CodegenError::ImplLimitExceeded) => {
             CompileError::CodeTooLarge { bytes: usize::MAX, limit: options.max_code_bytes }
         }
+        ModuleError::Compilation(CodegenError::Verifier(errors)) => CompileError::Backend(format!("{errors}")),
         other => backend(other),
     })?;
     let code = context.compiled_code().ok_or_else(|| CompileError::Backend("no code".into()))?;

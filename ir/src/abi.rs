@@ -140,9 +140,18 @@ pub struct RowsHead {
     pub used: u64,
     /// Bytes there are. Where `used == capacity`, call the builtin `join_grow` first (new rows are not zeroed).
     pub capacity: u64,
+    /// Of numeric keys: the least that is not null. Starts as the greatest number.
+    pub least: i64,
+    /// Of numeric keys: the greatest that is not null. Starts as the least number.
+    pub greatest: i64,
 }
 
 /// A finished join table.
+///
+/// Where a numeric key ([`crate::layout::RowLayout::numeric`]) takes few enough different values it addresses the table **directly**: `direct` has an element
+/// for each number from `first` on, `range` in all; it is 0, or the number of the chain's first entry ([`entry_number`]). All entries of such a
+/// chain have that key, and a key out of range has no match. Otherwise `range` is 0 and the directory is used; where
+/// `range` is not 0 the directory is empty.
 ///
 /// A slot of the directory is 0, or holds the address of the chain's first entry in its low 48 bits and in its high 16 bits a filter: the
 /// union of [`join_tag`] over the chain's entries. The slot of hash *h* is `h & mask`. Entries are chained through their first word
@@ -154,13 +163,34 @@ pub struct JoinHead {
     pub directory: *const u64,
     /// Number of slots (a power of two) less one.
     pub mask: u64,
+    /// `range` elements.
+    pub direct: *const u32,
+    /// The key of the first of them.
+    pub first: i64,
+    /// How many there are; 0: the directory is used.
+    pub range: u64,
+    /// Addresses of the buffers that entries lie in.
+    pub bases: *const u64,
+}
+
+/// Bits of an entry's number that say which row of its buffer it is.
+pub const ENTRY_ROW_BITS: u32 = 26;
+
+/// The number of an entry in a directly addressed join table: row `row` of buffer `buffer`; never 0. `None` where it has none.
+pub const fn entry_number(buffer: usize, row: usize) -> Option<u32> {
+    // The greatest row is left free, so that no number overflows.
+    if buffer < 1 << (32 - ENTRY_ROW_BITS) && row + 1 < 1 << ENTRY_ROW_BITS { Some(((buffer << ENTRY_ROW_BITS) + row + 1) as u32) } else { None }
 }
 
 /// One worker's group table: open addressing with linear probing over entries next to each other.
 ///
+/// A numeric key ([`crate::layout::RowLayout::numeric`]) addresses the table **directly** where it lies in a range that the table chooses: `direct` has an
+/// element for each number from `first` on, `range` in all; it is 0, or the number of the entry from 1 on. Such keys are not in the slots; null and keys
+/// out of range are.
+///
 /// A slot is 0, or holds the byte offset of an entry from `entries` in its low 48 bits (never 0: the first stride is left free) and the
 /// high 16 bits of the entry's hash in its high 16 bits. The first slot of hash *h* is `h & mask`; look on at the next slot
-/// (wrapping) until an empty one. An entry begins with its hash.
+/// (wrapping) until an empty one.
 #[repr(C)]
 #[derive(Debug)]
 pub struct GroupsHead {
@@ -172,6 +202,12 @@ pub struct GroupsHead {
     pub entries: *mut u8,
     /// Number of entries. A table without keys has its one entry from the start.
     pub rows: u64,
+    /// `range` elements.
+    pub direct: *mut u32,
+    /// The key of the first of them.
+    pub first: i64,
+    /// How many there are.
+    pub range: u64,
 }
 
 /// A row counter.
@@ -251,8 +287,9 @@ pub enum AbiType {
 macro_rules! for_each_builtin {
     ($m:ident) => {
         $m! {
-            /// Adds a group to this worker's group table number `groups` and returns its entry: hash set, all else zero. The caller writes the keys.
-            groups_insert(worker: Ptr, groups: I32, hash: I64) -> Ptr;
+            /// Adds a group to this worker's group table number `groups` and returns its entry: hash set (where it has one), all else zero. The caller
+            /// writes the keys. `key` is a numeric key, if `valid` is 1; `hash` need not be set where that is within the direct range.
+            groups_insert(worker: Ptr, groups: I32, hash: I64, key: I64, valid: I32) -> Ptr;
             /// Makes room for one more row in this worker's rows of join number `join`. Returns a status.
             join_grow(worker: Ptr, join: I32) -> I32;
             /// Turns the output buffers into a batch and empties them. Returns a status.

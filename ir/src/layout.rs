@@ -1,14 +1,10 @@
 //! Layouts of table rows, computed from a table's declaration: the one place where offsets come from.
 
 use crate::program::{AccOp, GroupsDecl, JoinDecl};
-use crate::types::Type;
+use crate::types::{Repr, Type};
 
-/// Offset of the hash in a group table's entry.
-pub const GROUP_HASH: u32 = 0;
 /// Offset of the next entry's address in a join table's entry.
 pub const JOIN_NEXT: u32 = 0;
-/// Offset of the hash in a join table's entry.
-pub const JOIN_HASH: u32 = 8;
 
 /// One field of a row.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -21,7 +17,7 @@ pub struct Field {
     pub valid: Option<u32>,
 }
 
-/// The layout of a row: a header, fields by falling width, then single bytes. Rows lie next to each other, `stride` bytes apart, and
+/// The layout of a row: a header (the next entry of a join table, the hash), fields by falling width, then single bytes. Rows lie next to each other, `stride` bytes apart, and
 /// begin at multiples of 8.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RowLayout {
@@ -29,6 +25,10 @@ pub struct RowLayout {
     pub fields: Vec<Field>,
     /// Number of keys among the fields.
     pub keys: usize,
+    /// Where the hash of the keys lies; none where a numeric key says as much.
+    pub hash: Option<u32>,
+    /// Whether the only key is an integer of at most 64 bits, which can address the table directly.
+    pub numeric: bool,
     /// Where the byte lies that is 1 once the row was matched, if the table is tracked.
     pub matched: Option<u32>,
     /// Bytes from one row to the next; a multiple of 8.
@@ -39,7 +39,9 @@ impl RowLayout {
     /// Layout of a join table's entries: address of the next entry, hash, keys, payload, validity bytes, matched byte.
     pub fn join(decl: &JoinDecl) -> Self {
         let fields: Vec<_> = decl.keys.iter().chain(&decl.payload).map(|ty| (*ty, ty.nullable)).collect();
-        Self::new(16, &fields, decl.keys.len(), decl.tracked)
+        // A null key that matches nulls has no number.
+        let numeric = is_numeric(&decl.keys) && !(decl.null_equal && decl.keys[0].nullable);
+        Self::new(8, &fields, decl.keys.len(), numeric, decl.tracked)
     }
 
     /// Layout of a group table's entries: hash, keys, accumulators, validity bytes.
@@ -48,12 +50,13 @@ impl RowLayout {
     pub fn groups(decl: &GroupsDecl) -> Self {
         let accs = decl.accs.iter().map(|acc| (acc.ty, acc.ty.nullable || matches!(acc.op, AccOp::Min | AccOp::Max)));
         let fields: Vec<_> = decl.keys.iter().map(|ty| (*ty, ty.nullable)).chain(accs).collect();
-        Self::new(8, &fields, decl.keys.len(), false)
+        Self::new(0, &fields, decl.keys.len(), is_numeric(&decl.keys), false)
     }
 
-    fn new(header: u32, types: &[(Type, bool)], keys: usize, tracked: bool) -> Self {
+    fn new(header: u32, types: &[(Type, bool)], keys: usize, numeric: bool, tracked: bool) -> Self {
         let mut fields: Vec<Field> = types.iter().map(|(ty, _)| Field { ty: *ty, offset: 0, valid: None }).collect();
-        let mut end = header;
+        let hash = (!numeric).then_some(header);
+        let mut end = header + if numeric { 0 } else { 8 };
         // By falling width, so that no padding comes between and everything is aligned to its width, up to 8.
         for width in [16, 8, 4, 2, 1] {
             for field in fields.iter_mut().filter(|field| field.ty.repr.bytes() == width) {
@@ -71,15 +74,20 @@ impl RowLayout {
             field.valid = byte(*has_validity);
         }
         let matched = byte(tracked);
-        RowLayout { fields, keys, matched, stride: end.next_multiple_of(8) }
+        RowLayout { fields, keys, hash, numeric, matched, stride: end.next_multiple_of(8) }
     }
+}
+
+/// Whether these keys are one integer in a register of at most 64 bits.
+fn is_numeric(keys: &[Type]) -> bool {
+    matches!(keys, [key] if matches!(key.repr, Repr::I8 | Repr::I16 | Repr::I32 | Repr::I64))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::program::AccDecl;
-    use crate::types::{Repr, SqlType};
+    use crate::types::SqlType;
 
     #[test]
     fn fields_do_not_overlap_and_are_aligned() {
@@ -93,6 +101,17 @@ mod tests {
         let layout = RowLayout::groups(&decl);
         let got: Vec<_> = layout.fields.iter().map(|f| (f.ty.repr, f.offset, f.valid)).collect();
         assert_eq!(got, [(Repr::Bool, 36, Some(37)), (Repr::Str, 8, None), (Repr::I64, 24, None), (Repr::I32, 32, Some(38)),]);
-        assert_eq!((layout.stride, layout.keys, layout.matched), (40, 2, None));
+        assert_eq!((layout.stride, layout.keys, layout.hash, layout.numeric, layout.matched), (40, 2, Some(0), false, None));
+    }
+
+    #[test]
+    fn a_numeric_key_stands_for_its_hash() {
+        let mut decl =
+            JoinDecl { keys: vec![Type::new(SqlType::Int32, true)], payload: vec![Type::new(SqlType::Int64, false)], null_equal: false, tracked: true };
+        let layout = RowLayout::join(&decl);
+        assert_eq!((layout.hash, layout.numeric, layout.fields[1].offset, layout.fields[0].offset, layout.stride), (None, true, 8, 16, 24));
+        decl.null_equal = true;
+        let layout = RowLayout::join(&decl);
+        assert_eq!((layout.hash, layout.numeric, layout.fields[1].offset), (Some(8), false, 16));
     }
 }

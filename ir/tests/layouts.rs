@@ -3,7 +3,7 @@
 use std::mem::{offset_of, size_of};
 
 use stagefuse_ir::abi::*;
-use stagefuse_ir::layout::{GROUP_HASH, JOIN_HASH, JOIN_NEXT};
+use stagefuse_ir::layout::JOIN_NEXT;
 
 /// Checks the offsets of all fields of a struct, and its size.
 macro_rules! pins {
@@ -22,9 +22,9 @@ fn structs() {
     pins!(StrRef: 16 { lo: 0, hi: 8 });
     pins!(WorkerHead: 56 { joins: 0, groups: 8, limits: 16, literals: 24, matchers: 32, out: 40, selection: 48 });
     pins!(JoinSlot: 16 { rows: 0, table: 8 });
-    pins!(RowsHead: 24 { base: 0, used: 8, capacity: 16 });
-    pins!(JoinHead: 16 { directory: 0, mask: 8 });
-    pins!(GroupsHead: 32 { slots: 0, mask: 8, entries: 16, rows: 24 });
+    pins!(RowsHead: 40 { base: 0, used: 8, capacity: 16, least: 24, greatest: 32 });
+    pins!(JoinHead: 48 { directory: 0, mask: 8, direct: 16, first: 24, range: 32, bases: 40 });
+    pins!(GroupsHead: 56 { slots: 0, mask: 8, entries: 16, rows: 24, direct: 32, first: 40, range: 48 });
     pins!(LimitHead: 8 { seen: 0 });
     pins!(OutHead: 16 { columns: 0, rows: 8 });
     pins!(OutColumn: 16 { values: 0, valid: 8 });
@@ -37,7 +37,9 @@ fn numbers() {
     assert_eq!(codes, [1, 2, 3, 4]);
     assert!(ErrorCode::ALL.iter().all(|code| ErrorCode::from_i32(*code as i32) == Some(*code)));
     assert_eq!(ErrorCode::from_i32(0), None);
-    assert_eq!((GROUP_HASH, JOIN_NEXT, JOIN_HASH), (0, 0, 8));
+    assert_eq!(JOIN_NEXT, 0);
+    assert_eq!((ENTRY_ROW_BITS, entry_number(0, 0), entry_number(3, 7)), (26, Some(1), Some((3 << 26) + 8)));
+    assert_eq!((entry_number(63, (1 << 26) - 2), entry_number(64, 0), entry_number(0, (1 << 26) - 1)), (Some(u32::MAX), None, None));
     assert_eq!((MAX_MORSEL_ROWS, OUT_ROWS, STR_INLINE), (16_384, 8_192, 12));
     assert_eq!(SLOT_ADDRESS, 0x0000_ffff_ffff_ffff);
 }

@@ -114,9 +114,9 @@ impl Worker {
     }
 
     /// Adds a group; see the builtin `groups_insert`.
-    pub(crate) fn insert_group(&mut self, groups: usize, hash: u64) -> Result<*mut u8, Error> {
+    pub(crate) fn insert_group(&mut self, groups: usize, hash: u64, key: Option<i64>) -> Result<*mut u8, Error> {
         let table = self.tables[groups].as_mut().ok_or_else(|| Error::Internal(format!("groups{groups} is not written here")))?;
-        table.insert(hash, &self.shared.memory)
+        table.insert(hash, key, &self.shared.memory)
     }
 
     /// Makes room for a row; see the builtin `join_grow`.

@@ -31,6 +31,7 @@ impl Test {
             engines: vec![Engine::Interpreted; program.stages.len()],
             program: Arc::clone(&program),
             opaques,
+            params: vec![],
             schema: Arc::new(Schema::new(fields.collect::<Vec<_>>())),
             partitions,
             memory,

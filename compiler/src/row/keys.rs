@@ -42,6 +42,11 @@ impl Gen<'_> {
         Ok(hash)
     }
 
+    /// A numeric key as 64 bits.
+    pub(crate) fn numeric_key(&mut self, key: &Val) -> ClifValue {
+        if self.b.func.dfg.value_type(key.a) == types::I64 { key.a } else { self.b.ins().sextend(types::I64, key.a) }
+    }
+
     fn hash_words(&mut self, key: &Val, ty: &Type) -> Result<(ClifValue, Option<ClifValue>)> {
         Ok(match ty.repr {
             Repr::I64 => (key.a, None),

@@ -4,14 +4,17 @@ use std::mem::offset_of;
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{Block, InstBuilder, Value as ClifValue, types};
-use stagefuse_ir::abi::{JoinHead, JoinSlot, SLOT_ADDRESS, WorkerHead};
-use stagefuse_ir::layout::{JOIN_HASH, JOIN_NEXT, RowLayout};
+use stagefuse_ir::abi::{ENTRY_ROW_BITS, JoinHead, JoinSlot, SLOT_ADDRESS, WorkerHead};
+use stagefuse_ir::layout::{JOIN_NEXT, RowLayout};
 use stagefuse_ir::{EntityRef, Probe, ProbeKind, Repr};
 
 use crate::error::Result;
 use crate::source::Origin;
 use crate::stage::Gen;
 use crate::value::Val;
+
+/// Where a branch goes, and what it takes along.
+type Target = (Block, Vec<ClifValue>);
 
 impl Gen<'_> {
     /// A probe as a row operation: what follows is generated once, as the body of the loop over the matches or behind it.
@@ -30,7 +33,20 @@ impl Gen<'_> {
             ProbeKind::Mark => Some(self.b.append_block_param(follow, types::I8)),
             ProbeKind::Semi | ProbeKind::Anti => None,
         };
-        let (first, hash) = self.chain_head(probe, kind, outside, follow)?;
+        let missed = match kind {
+            ProbeKind::Inner | ProbeKind::Semi => (outside, vec![]),
+            ProbeKind::Anti => (follow, vec![]),
+            ProbeKind::Outer => (follow, vec![self.iconst(types::I64, 0)]),
+            ProbeKind::Mark => (follow, vec![self.iconst(types::I8, 0)]),
+        };
+        // Of a directly addressed table an element that is not 0 is a match, and nobody looks at the entry.
+        let sure = (probe.residual.is_none() && !probe.marks_build).then_some(match kind {
+            ProbeKind::Semi => Some((follow, vec![])),
+            ProbeKind::Anti => Some((outside, vec![])),
+            ProbeKind::Mark => Some((follow, vec![self.iconst(types::I8, 1)])),
+            ProbeKind::Inner | ProbeKind::Outer => None,
+        });
+        let (first, hash) = self.chain_head(probe, &missed, sure.flatten().as_ref())?;
         let no = self.iconst(types::I8, 0);
         self.jump(chain, &[first, no]);
 
@@ -119,7 +135,7 @@ impl Gen<'_> {
         let outside = self.next;
         let (chain, test, differs) = (self.block(), self.block(), self.block());
         let entry = self.b.append_block_param(chain, types::I64);
-        let (first, hash) = self.chain_head(probe, ProbeKind::Inner, outside, outside)?;
+        let (first, hash) = self.chain_head(probe, &(outside, vec![]), None)?;
         self.jump(chain, &[first]);
         self.b.switch_to_block(chain);
         self.b.ins().brif(entry, test, &[], outside, &[]);
@@ -134,50 +150,103 @@ impl Gen<'_> {
         Ok(())
     }
 
-    /// The first entry of the chain that may hold matches, and the keys' hash; 0 where the filter says that none does. Null keys that match nothing count as such.
-    fn chain_head(&mut self, probe: &Probe, kind: ProbeKind, outside: Block, follow: Block) -> Result<(ClifValue, ClifValue)> {
+    /// The first entry of the chain that may hold matches, and the keys' hash (none where a numeric key makes it unneeded). A row that has
+    /// no match for certain branches to `missed`; one that has a match for certain to `sure`, if that is given. Null keys
+    /// that match nothing have none.
+    fn chain_head(&mut self, probe: &Probe, missed: &Target, sure: Option<&Target>) -> Result<(ClifValue, Option<ClifValue>)> {
+        let decl = &self.program.joins[probe.join];
+        let layout = RowLayout::join(decl);
         let keys = self.keys(&probe.keys)?;
-        let hash = self.hash(&keys)?;
+        // Ahead of every branch: entries compare it, whichever way led to them.
+        let hash = if layout.numeric { None } else { Some(self.hash(&keys)?) };
+        if !decl.null_equal {
+            for valid in keys.iter().filter_map(|(key, _)| key.valid).collect::<Vec<_>>() {
+                self.go_on_or(valid, missed);
+            }
+        }
         let slots = self.head(offset_of!(WorkerHead, joins));
         let table = self.load_fixed(types::I64, slots, probe.join.index() * size_of::<JoinSlot>() + offset_of!(JoinSlot, table));
+        let (hashed, chained) = (self.block(), self.block());
+        let entry = self.b.append_block_param(chained, types::I64);
+        if layout.numeric {
+            let direct = self.block();
+            let first = self.load_fixed(types::I64, table, offset_of!(JoinHead, first));
+            let range = self.load_fixed(types::I64, table, offset_of!(JoinHead, range));
+            let number = self.numeric_key(&keys[0].0);
+            let at = self.b.ins().isub(number, first);
+            let inside = self.b.ins().icmp(IntCC::UnsignedLessThan, at, range);
+            self.b.ins().brif(inside, direct, &[], hashed, &[]);
+            self.b.switch_to_block(direct);
+            let elements = self.load_fixed(types::I64, table, offset_of!(JoinHead, direct));
+            let offset = self.b.ins().ishl_imm_s(at, 2);
+            let element_at = self.b.ins().iadd(elements, offset);
+            let element = self.load(types::I32, element_at, 0);
+            self.go_on_or(element, missed);
+            match sure {
+                Some((block, args)) => self.jump(*block, args),
+                None => {
+                    let entry = self.entry_of_number(table, element, layout.stride);
+                    self.jump(chained, &[entry]);
+                }
+            }
+        } else {
+            self.jump(hashed, &[]);
+        }
+        self.b.switch_to_block(hashed);
+        let own_hash = match hash {
+            Some(hash) => hash,
+            None => self.hash(&keys)?,
+        };
         let directory = self.load_fixed(types::I64, table, offset_of!(JoinHead, directory));
         let mask = self.load_fixed(types::I64, table, offset_of!(JoinHead, mask));
-        let at = self.b.ins().band(hash, mask);
+        let at = self.b.ins().band(own_hash, mask);
         let at = self.b.ins().ishl_imm_s(at, 3);
         let at = self.b.ins().iadd(directory, at);
         let slot = self.load(types::I64, at, 0);
-        let tag = self.b.ins().ushr_imm_s(hash, 60);
+        let tag = self.b.ins().ushr_imm_s(own_hash, 60);
         let tag = self.b.ins().iadd_imm_s(tag, 48);
         let bit = self.b.ins().ushr(slot, tag);
-        let mut maybe = self.b.ins().band_imm_s(bit, 1);
-        if !self.program.joins[probe.join].null_equal {
-            for valid in keys.iter().filter_map(|(key, _)| key.valid) {
-                let valid = self.b.ins().uextend(types::I64, valid);
-                maybe = self.b.ins().band(maybe, valid);
-            }
-        }
-        match kind {
-            // A row without a match ends here; this branch is the one that most probes take.
-            ProbeKind::Inner | ProbeKind::Semi => self.go_on_if(maybe, outside),
-            ProbeKind::Anti => self.go_on_if(maybe, follow),
-            ProbeKind::Outer | ProbeKind::Mark => {
-                let address = self.iconst(types::I64, i128::from(SLOT_ADDRESS));
-                let entry = self.b.ins().band(slot, address);
-                let zero = self.iconst(types::I64, 0);
-                return Ok((self.b.ins().select(maybe, entry, zero), hash));
-            }
-        }
+        let maybe = self.b.ins().band_imm_s(bit, 1);
+        // A row without a match ends here; this branch is the one that most probes take.
+        self.go_on_or(maybe, missed);
         let address = self.iconst(types::I64, i128::from(SLOT_ADDRESS));
-        Ok((self.b.ins().band(slot, address), hash))
+        let first = self.b.ins().band(slot, address);
+        self.jump(chained, &[first]);
+        self.b.switch_to_block(chained);
+        Ok((entry, hash))
+    }
+
+    /// The address of an entry of a directly addressed table.
+    fn entry_of_number(&mut self, table: ClifValue, element: ClifValue, stride: u32) -> ClifValue {
+        let number = self.b.ins().iadd_imm_s(element, -1);
+        let number = self.b.ins().uextend(types::I64, number);
+        let buffer = self.b.ins().ushr_imm_s(number, i64::from(ENTRY_ROW_BITS));
+        let bases = self.load_fixed(types::I64, table, offset_of!(JoinHead, bases));
+        let base_at = self.b.ins().ishl_imm_s(buffer, 3);
+        let base_at = self.b.ins().iadd(bases, base_at);
+        let base = self.load(types::I64, base_at, 0);
+        let row = self.b.ins().band_imm_s(number, (1 << ENTRY_ROW_BITS) - 1);
+        let offset = self.b.ins().imul_imm_s(row, i64::from(stride));
+        self.b.ins().iadd(base, offset)
+    }
+
+    /// Goes on where an integer is not 0, else branches.
+    fn go_on_or(&mut self, condition: ClifValue, (block, args): &Target) {
+        let good = self.block();
+        let args: Vec<_> = args.iter().map(|arg| (*arg).into()).collect();
+        self.b.ins().brif(condition, good, &[], *block, &args);
+        self.b.switch_to_block(good);
     }
 
     /// Goes on where the entry matches, marked if it has to be, else to `differs`.
-    fn match_entry(&mut self, probe: &Probe, entry: ClifValue, hash: ClifValue, differs: Block) -> Result<()> {
+    fn match_entry(&mut self, probe: &Probe, entry: ClifValue, hash: Option<ClifValue>, differs: Block) -> Result<()> {
         let layout = RowLayout::join(&self.program.joins[probe.join]);
         let keys = self.keys(&probe.keys)?;
-        if keys.iter().any(|(_, ty)| ty.repr == Repr::Str) {
+        if let (Some(hash), Some(offset)) = (hash, layout.hash)
+            && keys.iter().any(|(_, ty)| ty.repr == Repr::Str)
+        {
             // Long texts are often alike in length and beginning: the hash spares the call that compares the rest.
-            let theirs = self.load_row(types::I64, entry, JOIN_HASH as usize);
+            let theirs = self.load_row(types::I64, entry, offset as usize);
             let same = self.b.ins().icmp(IntCC::Equal, theirs, hash);
             self.go_on_if(same, differs);
         }

@@ -3,13 +3,14 @@
 use std::mem::offset_of;
 
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{InstBuilder, types};
+use cranelift_codegen::ir::{InstBuilder, Value as ClifValue, types};
 use stagefuse_ir::abi::{Builtin, JoinSlot, RowsHead, WorkerHead};
-use stagefuse_ir::layout::{JOIN_HASH, JOIN_NEXT, RowLayout};
+use stagefuse_ir::layout::{JOIN_NEXT, RowLayout};
 use stagefuse_ir::{EntityRef, Join, Value};
 
 use crate::error::Result;
 use crate::stage::Gen;
+use crate::value::Val;
 
 impl Gen<'_> {
     /// Appends the row to the worker's rows.
@@ -23,7 +24,10 @@ impl Gen<'_> {
                 self.go_on_if(valid, next);
             }
         }
-        let hash = self.hash(&key_vals)?;
+        let hash = match layout.hash {
+            Some(offset) => Some((self.hash(&key_vals)?, offset)),
+            None => None,
+        };
         let payload = self.keys(payload)?;
         let slots = self.head(offset_of!(WorkerHead, joins));
         let rows = self.load_fixed(types::I64, slots, join.index() * size_of::<JoinSlot>() + offset_of!(JoinSlot, rows));
@@ -46,7 +50,12 @@ impl Gen<'_> {
         self.store(after, rows, offset_of!(RowsHead, used));
         let zero = self.iconst(types::I64, 0);
         self.store(zero, entry, JOIN_NEXT as usize);
-        self.store(hash, entry, JOIN_HASH as usize);
+        if let Some((hash, offset)) = hash {
+            self.store(hash, entry, offset as usize);
+        }
+        if layout.numeric {
+            self.note_range(&key_vals[0].0, rows);
+        }
         for ((val, ty), field) in key_vals.iter().chain(&payload).zip(&layout.fields) {
             self.write_field(val, ty, entry, field)?;
         }
@@ -55,5 +64,19 @@ impl Gen<'_> {
             self.store(no, entry, offset as usize);
         }
         Ok(())
+    }
+
+    /// Notes the least and the greatest key.
+    fn note_range(&mut self, key: &Val, rows: ClifValue) {
+        let number = self.numeric_key(key);
+        for (offset, is_least) in [(offset_of!(RowsHead, least), true), (offset_of!(RowsHead, greatest), false)] {
+            let known = self.load(types::I64, rows, offset);
+            let number = match key.valid {
+                Some(valid) => self.b.ins().select(valid, number, known),
+                None => number,
+            };
+            let new = if is_least { self.b.ins().smin(known, number) } else { self.b.ins().smax(known, number) };
+            self.store(new, rows, offset);
+        }
     }
 }

@@ -40,14 +40,51 @@ impl Gen<'_> {
 
     /// The entry of the keys' group, added where it is new.
     fn find_group(&mut self, groups: Groups, layout: &RowLayout, head: ClifValue, keys: &[(Val, Type)]) -> Result<ClifValue> {
+        let (hashed, insert, found) = (self.block(), self.block(), self.block());
+        let entry = self.b.append_block_param(found, types::I64);
+        let hash_of_new = self.b.append_block_param(insert, types::I64);
+        let zero = self.iconst(types::I64, 0);
+        let (number, valid) = if layout.numeric {
+            let key = keys[0].0;
+            let number = self.numeric_key(&key);
+            let valid = self.validity(key.valid);
+            let valid = self.b.ins().uextend(types::I32, valid);
+            if let Some(valid) = key.valid {
+                // A null has no number.
+                self.go_on_if(valid, hashed);
+            }
+            let direct = self.block();
+            let first = self.load(types::I64, head, offset_of!(GroupsHead, first));
+            let range = self.load(types::I64, head, offset_of!(GroupsHead, range));
+            let at = self.b.ins().isub(number, first);
+            let inside = self.b.ins().icmp(IntCC::UnsignedLessThan, at, range);
+            self.b.ins().brif(inside, direct, &[], hashed, &[]);
+            self.b.switch_to_block(direct);
+            let elements = self.load(types::I64, head, offset_of!(GroupsHead, direct));
+            let offset = self.b.ins().ishl_imm_s(at, 2);
+            let element_at = self.b.ins().iadd(elements, offset);
+            let element = self.load(types::I32, element_at, 0);
+            let known = self.block();
+            self.b.ins().brif(element, known, &[], insert, &[zero.into()]);
+            self.b.switch_to_block(known);
+            let entries = self.load(types::I64, head, offset_of!(GroupsHead, entries));
+            let element = self.b.ins().uextend(types::I64, element);
+            let offset = self.b.ins().imul_imm_s(element, i64::from(layout.stride));
+            let known = self.b.ins().iadd(entries, offset);
+            self.jump(found, &[known]);
+            (number, valid)
+        } else {
+            let none = self.iconst(types::I32, 0);
+            self.jump(hashed, &[]);
+            (zero, none)
+        };
+        self.b.switch_to_block(hashed);
         let hash = self.hash(keys)?;
         let slots = self.load(types::I64, head, offset_of!(GroupsHead, slots));
         let mask = self.load(types::I64, head, offset_of!(GroupsHead, mask));
         let address = self.iconst(types::I64, i128::from(SLOT_ADDRESS));
-        let (probe, check, compare, differs, insert, found) =
-            (self.block(), self.block(), self.block(), self.block(), self.block(), self.block());
+        let (probe, check, compare, differs) = (self.block(), self.block(), self.block(), self.block());
         let at = self.b.append_block_param(probe, types::I64);
-        let entry = self.b.append_block_param(found, types::I64);
         let first = self.b.ins().band(hash, mask);
         self.jump(probe, &[first]);
 
@@ -55,7 +92,7 @@ impl Gen<'_> {
         let offset = self.b.ins().ishl_imm_s(at, 3);
         let slot_at = self.b.ins().iadd(slots, offset);
         let slot = self.load(types::I64, slot_at, 0);
-        self.b.ins().brif(slot, check, &[], insert, &[]);
+        self.b.ins().brif(slot, check, &[], insert, &[hash.into()]);
 
         self.b.switch_to_block(check);
         let other = self.b.ins().bxor(slot, hash);
@@ -78,8 +115,8 @@ impl Gen<'_> {
 
         self.b.set_cold_block(insert);
         self.b.switch_to_block(insert);
-        let number = self.iconst(types::I32, groups.index() as i128);
-        let new = self.call(Builtin::groups_insert, &[self.worker, number, hash])?;
+        let table = self.iconst(types::I32, groups.index() as i128);
+        let new = self.call(Builtin::groups_insert, &[self.worker, table, hash_of_new, number, valid])?;
         self.fail_unless(new);
         for ((key, ty), field) in keys.iter().zip(&layout.fields) {
             self.write_field(key, ty, new, field)?;

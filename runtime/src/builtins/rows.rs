@@ -28,9 +28,10 @@ unsafe fn guard<T>(worker: *mut u8, failed: T, body: impl FnOnce(&mut Worker) ->
     }
 }
 
-pub(super) unsafe extern "C" fn groups_insert(worker: *mut u8, groups: i32, hash: u64) -> *mut u8 {
+pub(super) unsafe extern "C" fn groups_insert(worker: *mut u8, groups: i32, hash: u64, key: u64, valid: i32) -> *mut u8 {
+    let key = (valid != 0).then_some(key as i64);
     // SAFETY: generated code passes its worker.
-    unsafe { guard(worker, std::ptr::null_mut(), |worker| worker.insert_group(groups as usize, hash)) }
+    unsafe { guard(worker, std::ptr::null_mut(), |worker| worker.insert_group(groups as usize, hash, key)) }
 }
 
 pub(super) unsafe extern "C" fn join_grow(worker: *mut u8, join: i32) -> i32 {

@@ -234,7 +234,7 @@ impl Run {
                 let tables: Vec<Arc<GroupTable>> =
                     pool.iter_mut().filter_map(|worker| worker.take_groups(groups.index())).map(|table| Arc::new(*table)).collect();
                 state.rows_out.store(tables.iter().map(|table| table.rows() as u64).sum(), Ordering::Relaxed);
-                self.shared.groups[groups.index()].complete(tables);
+                self.shared.groups[groups.index()].complete(&self.shared.group_layouts[groups.index()], tables);
                 Ok(0)
             }
             Sink::Mark { .. } | Sink::Emit { .. } => Ok(0),
@@ -249,7 +249,7 @@ impl Run {
         if let Some(join) = self.shared.stages[stage.index()].builds {
             let table = self.shared.joins[join.index()].get();
             let table = table.ok_or_else(|| Error::Internal(format!("{join} has not been collected")))?;
-            table.link(part, self.shared.join_layouts[join.index()].stride);
+            table.link(part);
         }
         Ok(())
     }

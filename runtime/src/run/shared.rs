@@ -17,7 +17,7 @@ use crate::matchers::{Matcher, prepare};
 use crate::memory::Memory;
 use crate::tables::groups::GroupTable;
 use crate::tables::join::SharedJoin;
-use crate::tables::merge::merge;
+use crate::tables::merge::Tables;
 
 /// One stage of a run.
 pub(crate) struct StageState {
@@ -43,7 +43,7 @@ pub(crate) struct StageState {
 /// A group table: the workers' tables once they are done, and the partitions merged so far.
 pub(crate) struct SharedGroups {
     /// Until all partitions are merged.
-    workers: Mutex<Option<Vec<Arc<GroupTable>>>>,
+    workers: Mutex<Option<Tables>>,
     merged: Vec<Mutex<Option<Arc<GroupTable>>>>,
     /// Partitions that are not merged.
     left: AtomicUsize,
@@ -56,8 +56,8 @@ impl SharedGroups {
     }
 
     /// Takes the workers' tables: from now on partitions can be read.
-    pub(crate) fn complete(&self, tables: Vec<Arc<GroupTable>>) {
-        self.workers.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(tables);
+    pub(crate) fn complete(&self, layout: &RowLayout, tables: Vec<Arc<GroupTable>>) {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| Tables::new(layout, tables));
     }
 
     /// A partition, merged on first use. After the last one the workers' tables go.
@@ -68,14 +68,13 @@ impl SharedGroups {
         }
         let tables = self.workers.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let tables = tables.ok_or_else(|| Error::Internal("a group table is read before it is complete".into()))?;
-        let table = merge(decl, layout, &tables, at, self.merged.len(), memory)?;
+        let table = tables.merge(decl, layout, at, self.merged.len(), memory)?;
         *merged = Some(Arc::clone(&table));
         drop(tables);
         if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
             let tables = self.workers.lock().unwrap_or_else(PoisonError::into_inner).take();
             // A table that became the merged one as it is stays.
-            let gone = tables.into_iter().flatten().filter_map(Arc::into_inner);
-            memory.shrink(gone.map(|table| table.held).sum());
+            memory.shrink(tables.map_or(0, Tables::into_held));
         }
         Ok(table)
     }

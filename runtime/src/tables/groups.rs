@@ -1,27 +1,40 @@
-//! One worker's group table: open addressing with linear probing over entries next to each other (see [`GroupsHead`]).
+//! One worker's group table: entries next to each other, found by an array that a numeric key addresses, or by slots of hashes (see [`GroupsHead`]).
+//!
+//! Which of the two is decided anew whenever the slots are full: keys that lie close together (years, the keys of a clustered table) get the
+//! array, and rows that come in the order of their keys then walk through it in that order.
 
 use stagefuse_ir::abi::{GroupsHead, SLOT_ADDRESS};
-use stagefuse_ir::layout::{GROUP_HASH, RowLayout};
+use stagefuse_ir::layout::RowLayout;
 
 use super::block::Block;
+use super::number::{Span, key_of, row_hash};
 use crate::error::Error;
 use crate::memory::Memory;
 
 /// Slots of a table when its first group comes.
 const FIRST_SLOTS: usize = 128;
 
+/// Most elements of the array for each row, when it is made.
+const DIRECT_PER_ROW: u64 = 16;
+
 /// A group table.
 #[derive(Debug)]
 pub(crate) struct GroupTable {
     pub(crate) head: GroupsHead,
     slots: Vec<u64>,
+    direct: Vec<u32>,
     block: Block,
-    stride: usize,
+    layout: RowLayout,
+    /// Entries that are in the slots.
+    hashed: usize,
+    /// Least and greatest numeric key.
+    least: i64,
+    greatest: i64,
     /// Bytes counted for this table.
     pub(crate) held: usize,
 }
 
-// SAFETY: the head's addresses are those of the slots and the block, which the table owns.
+// SAFETY: the head's addresses are those of vectors and of the block, which the table owns.
 unsafe impl Send for GroupTable {}
 // SAFETY: shared access only reads.
 unsafe impl Sync for GroupTable {}
@@ -34,71 +47,156 @@ impl GroupTable {
     pub(crate) fn new(layout: &RowLayout, memory: &Memory) -> Result<Self, Error> {
         let mut table = GroupTable::empty(layout);
         if layout.keys == 0 {
-            table.insert(0, memory)?;
+            table.insert(0, None, memory)?;
         }
         Ok(table)
     }
 
     /// A table without groups, whatever its keys.
     pub(crate) fn empty(layout: &RowLayout) -> Self {
-        let head = GroupsHead { slots: (&raw const EMPTY).cast_mut(), mask: 0, entries: std::ptr::null_mut(), rows: 0 };
-        GroupTable { head, slots: vec![], block: Block::new(), stride: layout.stride as usize, held: 0 }
+        let head = GroupsHead {
+            slots: (&raw const EMPTY).cast_mut(),
+            mask: 0,
+            entries: std::ptr::null_mut(),
+            rows: 0,
+            direct: std::ptr::null_mut(),
+            first: 0,
+            range: 0,
+        };
+        let layout = layout.clone();
+        GroupTable { head, slots: vec![], direct: vec![], block: Block::new(), layout, hashed: 0, least: i64::MAX, greatest: i64::MIN, held: 0 }
     }
 
-    /// Adds a group of this hash and returns its entry: hash set, all else zero.
-    pub(crate) fn insert(&mut self, hash: u64, memory: &Memory) -> Result<*mut u8, Error> {
-        let rows = self.head.rows as usize;
+    /// A table without groups that these numbers address, with room for `rows` groups.
+    pub(crate) fn direct(layout: &RowLayout, span: Span, rows: usize, memory: &Memory) -> Result<Self, Error> {
+        let mut table = GroupTable::empty(layout);
+        table.set_direct(Some(span), memory)?;
+        table.reserve(rows, memory)?;
+        Ok(table)
+    }
+
+    /// Adds a group and returns its entry: hash set, all else zero. `key` is the number of a numeric key that is not null; where it is in
+    /// the direct range the hash is not looked at.
+    pub(crate) fn insert(&mut self, hash: u64, key: Option<i64>, memory: &Memory) -> Result<*mut u8, Error> {
+        let rows = self.rows();
+        if let Some(key) = key {
+            self.least = self.least.min(key);
+            self.greatest = self.greatest.max(key);
+        }
         // At most half full: probes stay short, and there is always an empty slot.
-        if (rows + 1) * 2 > self.slots.len() {
-            self.grow_slots(memory)?;
+        if key.and_then(|key| self.span().place(key)).is_none() && (self.hashed + 1) * 2 > self.slots.len() {
+            self.rebuild(memory)?;
         }
-        if (rows + 2) * self.stride > self.block.capacity() {
-            self.grow_block(memory)?;
+        if (rows + 2) * self.stride() > self.block.capacity() {
+            self.reserve((rows * 2).max(63), memory)?;
         }
-        let offset = (rows + 1) * self.stride;
         // SAFETY: the block has room for `rows + 2` strides.
         let entry = unsafe {
-            let entry = self.block.base().add(offset);
-            entry.write_bytes(0, self.stride);
-            entry.add(GROUP_HASH as usize).cast::<u64>().write(hash);
+            let entry = self.block.base().add((rows + 1) * self.stride());
+            entry.write_bytes(0, self.stride());
+            if let Some(offset) = self.layout.hash {
+                entry.add(offset as usize).cast::<u64>().write(hash);
+            }
             entry
         };
-        self.place(hash, offset as u64);
+        self.place(rows, hash, key);
         self.head.rows += 1;
         Ok(entry)
     }
 
-    fn place(&mut self, hash: u64, offset: u64) {
+    fn stride(&self) -> usize {
+        self.layout.stride as usize
+    }
+
+    pub(crate) fn span(&self) -> Span {
+        Span { first: self.head.first, range: self.head.range }
+    }
+
+    /// Least and greatest numeric key; `None` where none has come.
+    pub(crate) fn keys(&self) -> Option<(i64, i64)> {
+        (self.least <= self.greatest).then_some((self.least, self.greatest))
+    }
+
+    /// Makes row number `row` found.
+    fn place(&mut self, row: usize, hash: u64, key: Option<i64>) {
+        if let Some(place) = key.and_then(|key| self.span().place(key)) {
+            self.direct[place] = row as u32 + 1;
+            return;
+        }
         let mask = self.slots.len() - 1;
         let mut slot = hash as usize & mask;
         while self.slots[slot] != 0 {
             slot = (slot + 1) & mask;
         }
-        self.slots[slot] = (hash & !SLOT_ADDRESS) | offset;
+        self.slots[slot] = (hash & !SLOT_ADDRESS) | ((row + 1) * self.stride()) as u64;
+        self.hashed += 1;
     }
 
-    fn grow_slots(&mut self, memory: &Memory) -> Result<(), Error> {
+    /// Chooses anew what finds the entries, with room for more of them.
+    fn rebuild(&mut self, memory: &Memory) -> Result<(), Error> {
+        let rows = self.rows();
+        let span = if self.layout.numeric { self.dense_span() } else { None };
+        self.set_direct(span, memory)?;
         let old = self.slots.len();
-        let new = if old == 0 { FIRST_SLOTS } else { old * if old < 1 << 16 { 4 } else { 2 } };
-        self.count((new - old) * 8, memory)?;
+        let new = match span {
+            // What will not be in the range: as many as make it worth to look at all again.
+            Some(_) => (rows / 2).next_power_of_two().max(FIRST_SLOTS),
+            None => (rows * 4).next_power_of_two().max(FIRST_SLOTS),
+        };
+        if new > old {
+            self.count((new - old) * 8, memory)?;
+        }
         self.slots.clear();
         self.slots.resize(new, 0);
-        for row in 0..self.head.rows as usize {
+        self.hashed = 0;
+        for row in 0..rows {
             // SAFETY: the entry is one of those inserted.
-            let hash = unsafe { self.entry(row).add(GROUP_HASH as usize).cast::<u64>().read() };
-            self.place(hash, ((row + 1) * self.stride) as u64);
+            let (hash, key) = unsafe {
+                let entry = self.entry(row);
+                let key = if self.layout.numeric { key_of(&self.layout, entry) } else { None };
+                (row_hash(&self.layout, entry), key)
+            };
+            self.place(row, hash, key);
         }
         self.head.slots = self.slots.as_mut_ptr();
         self.head.mask = new as u64 - 1;
         Ok(())
     }
 
-    fn grow_block(&mut self, memory: &Memory) -> Result<(), Error> {
-        let old = self.block.capacity();
-        let new = (old / self.stride * 2).max(64) * self.stride;
-        self.count(new - old, memory)?;
-        self.block.grow(new);
-        self.head.entries = self.block.base();
+    /// The range that the array shall have, if any: that of the keys so far, and as much again above, where most new keys come.
+    fn dense_span(&self) -> Option<Span> {
+        let span = Span::of(self.least, self.greatest)?;
+        // Numbers of entries must fit an element.
+        if !span.is_dense(self.rows(), DIRECT_PER_ROW) || self.rows() >= 1 << 30 {
+            return None;
+        }
+        let below = (span.range / 8).max(64).min((span.first.wrapping_sub(i64::MIN)) as u64);
+        let above = span.range.max(512).min(i64::MAX.wrapping_sub(self.greatest) as u64);
+        Some(Span { first: span.first - below as i64, range: span.range + below + above })
+    }
+
+    fn set_direct(&mut self, span: Option<Span>, memory: &Memory) -> Result<(), Error> {
+        let Span { first, range } = span.unwrap_or(Span { first: 0, range: 0 });
+        let elements = range as usize;
+        if elements > self.direct.len() {
+            self.count((elements - self.direct.len()) * 4, memory)?;
+        }
+        // Fresh zeros are cheaper than cleared ones where there are many.
+        self.direct = vec![0; elements];
+        self.head.direct = self.direct.as_mut_ptr();
+        self.head.first = first;
+        self.head.range = range;
+        Ok(())
+    }
+
+    /// Makes room for `rows` entries, and for the stride that is left free.
+    fn reserve(&mut self, rows: usize, memory: &Memory) -> Result<(), Error> {
+        let (old, new) = (self.block.capacity(), (rows + 1) * self.stride());
+        if new > old {
+            self.count(new - old, memory)?;
+            self.block.grow(new);
+            self.head.entries = self.block.base();
+        }
         Ok(())
     }
 
@@ -116,7 +214,7 @@ impl GroupTable {
     pub(crate) fn entry(&self, row: usize) -> *mut u8 {
         debug_assert!(row < self.rows(), "entry {row} of {}", self.rows());
         // SAFETY: the first stride is left free, the entries follow.
-        unsafe { self.block.base().add((row + 1) * self.stride) }
+        unsafe { self.block.base().add((row + 1) * self.stride()) }
     }
 }
 
@@ -124,42 +222,69 @@ impl GroupTable {
 mod tests {
     use std::sync::Arc;
 
-    use stagefuse_ir::abi::hash_word;
     use stagefuse_ir::{GroupsDecl, SqlType, Type};
 
     use super::*;
     use crate::config::Unlimited;
+    use crate::tables::number::hash_of;
+
+    /// The entry of a key, looked up as generated code does.
+    fn look_up(table: &GroupTable, number: i64) -> Option<*mut u8> {
+        let key = table.layout.fields[0].offset as usize;
+        let head = &table.head;
+        // SAFETY: the head's addresses are those of the table; an element or a slot leads to an entry.
+        unsafe {
+            if let Some(place) = table.span().place(number) {
+                let row = *head.direct.add(place) as usize;
+                return (row > 0).then(|| head.entries.add(row * table.stride()));
+            }
+            let hash = hash_of(Some(number));
+            let mut at = hash & head.mask;
+            loop {
+                let slot = *head.slots.add(at as usize);
+                if slot == 0 {
+                    return None;
+                }
+                let entry = head.entries.add((slot & SLOT_ADDRESS) as usize);
+                if (slot ^ hash) & !SLOT_ADDRESS == 0 && entry.add(key).cast::<i64>().read() == number {
+                    return Some(entry);
+                }
+                at = (at + 1) & head.mask;
+            }
+        }
+    }
 
     #[test]
     fn every_group_is_found_after_the_table_has_grown() {
         let memory = Memory::new(Arc::new(Unlimited));
         let layout = RowLayout::groups(&GroupsDecl { keys: vec![Type::new(SqlType::Int64, false)], accs: vec![] });
         let key = layout.fields[0].offset as usize;
-        let mut table = GroupTable::new(&layout, &memory).unwrap();
-        for number in 0..100_000u64 {
-            let entry = table.insert(hash_word(number, 1, 2), &memory).unwrap();
-            // SAFETY: the key lies within the entry.
-            unsafe {
-                assert_eq!(entry.add(key).cast::<u64>().read(), 0, "a new entry is zero");
-                entry.add(key).cast::<u64>().write(number);
-            }
-        }
-        assert_eq!(table.rows(), 100_000);
-        assert!(table.slots.len() >= 200_000, "at most half of the slots are taken");
-        for number in 0..100_000u64 {
-            let hash = hash_word(number, 1, 2);
-            let mut at = hash & table.head.mask;
-            loop {
-                // SAFETY: the head's addresses are those of the table; a slot holds the offset of an entry.
-                let (slot, found) = unsafe {
-                    let slot = *table.head.slots.add(at as usize);
-                    assert_ne!(slot, 0, "{number} is not found");
-                    (slot, table.head.entries.add((slot & SLOT_ADDRESS) as usize + key).cast::<u64>().read())
-                };
-                if (slot ^ hash) & !SLOT_ADDRESS == 0 && found == number {
-                    break;
+        // Ascending, descending, scattered over a dense range, far apart, and a range that stops being dense.
+        let orders: [(&str, fn(i64) -> i64, bool); 5] = [
+            ("ascending", |n| n * 4, true),
+            ("descending", |n| 5_000 - n, true),
+            ("scattered", |n| n * 7919 % 100_003, true),
+            ("far apart", |n| n.wrapping_mul(0x5851_F42D_4C95_7F2D), false),
+            ("outliers", |n| if n % 1000 == 999 { i64::MAX - n } else { n }, false),
+        ];
+        for (name, key_of, dense) in orders {
+            let mut table = GroupTable::new(&layout, &memory).unwrap();
+            for number in (0..100_000).map(key_of) {
+                assert!(look_up(&table, number).is_none(), "{name}: {number} is new");
+                let entry = table.insert(hash_of(Some(number)), Some(number), &memory).unwrap();
+                // SAFETY: the key lies within the entry.
+                unsafe {
+                    assert_eq!(entry.add(key).cast::<i64>().read(), 0, "a new entry is zero");
+                    entry.add(key).cast::<i64>().write(number);
                 }
-                at = (at + 1) & table.head.mask;
+            }
+            assert_eq!(table.rows(), 100_000);
+            assert_eq!(table.head.range > 0, dense, "{name}");
+            assert!(table.hashed * 2 <= table.slots.len(), "at most half of the slots are taken");
+            for number in (0..100_000).map(key_of) {
+                let entry = look_up(&table, number).unwrap_or_else(|| panic!("{name}: {number} is not found"));
+                // SAFETY: the key lies within the entry.
+                assert_eq!(unsafe { entry.add(key).cast::<i64>().read() }, number, "{name}");
             }
         }
     }

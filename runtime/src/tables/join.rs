@@ -1,12 +1,13 @@
-//! Join tables: the workers' rows, and the directory that finds them (see [`JoinHead`]).
+//! Join tables: the workers' rows, and what finds them: an array addressed by the key, or a directory of hashes (see [`JoinHead`]).
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use stagefuse_ir::JoinDecl;
-use stagefuse_ir::abi::{JoinHead, SLOT_ADDRESS, join_tag};
-use stagefuse_ir::layout::{JOIN_HASH, JOIN_NEXT, RowLayout};
+use stagefuse_ir::abi::{ENTRY_ROW_BITS, JoinHead, SLOT_ADDRESS, entry_number, join_tag};
+use stagefuse_ir::layout::{JOIN_NEXT, RowLayout};
 
+use super::number::{Span, key_of, row_hash};
 use super::rows::BuildRows;
 use crate::error::Error;
 use crate::memory::Memory;
@@ -14,19 +15,25 @@ use crate::memory::Memory;
 /// Rows that one part of linking takes.
 const PART_ROWS: usize = 1 << 16;
 
+/// Most elements of a directly addressed table for each row: as many bytes as the slots and the entry's first line take that it saves.
+const DIRECT_PER_ROW: u64 = 16;
+
 /// A join table whose rows are all there.
 #[derive(Debug)]
 pub(crate) struct JoinTable {
     pub(crate) head: JoinHead,
     directory: Vec<AtomicU64>,
+    direct: Vec<AtomicU32>,
+    _bases: Vec<u64>,
     rows: Vec<BuildRows>,
     /// Pieces of the rows: buffer, first row, number of rows.
     pieces: Vec<(usize, usize, usize)>,
     /// Offsets of validity bytes of keys that must not be null to match.
     null_keys: Vec<u32>,
+    layout: RowLayout,
 }
 
-// SAFETY: the head's address is that of the directory, which the table owns.
+// SAFETY: the head's addresses are those of vectors that the table owns.
 unsafe impl Send for JoinTable {}
 // SAFETY: linking goes through atomics; after it rows change only in their matched bytes, which any number of workers set to 1.
 unsafe impl Sync for JoinTable {}
@@ -37,10 +44,22 @@ pub(crate) type SharedJoin = OnceLock<Box<JoinTable>>;
 impl JoinTable {
     pub(crate) fn new(decl: &JoinDecl, layout: &RowLayout, rows: Vec<BuildRows>, memory: &Memory) -> Result<Self, Error> {
         let total: usize = rows.iter().map(BuildRows::rows).sum();
-        let slots = (total * 2).next_power_of_two().max(16);
-        memory.grow(slots * 8)?;
-        let directory: Vec<AtomicU64> = (0..slots).map(|_| AtomicU64::new(0)).collect();
-        let head = JoinHead { directory: directory.as_ptr().cast(), mask: slots as u64 - 1 };
+        let span = if layout.numeric { direct_span(&rows, total) } else { None };
+        let slots = if span.is_some() { 1 } else { (total * 2).next_power_of_two().max(16) };
+        let elements = span.map_or(0, |span| span.range as usize);
+        memory.grow(slots * 8 + elements * 4)?;
+        let directory = zeroed_slots(slots);
+        let direct = zeroed_elements(elements);
+        let bases: Vec<u64> = rows.iter().map(|rows| rows.head.base as u64).collect();
+        let Span { first, range } = span.unwrap_or(Span { first: 0, range: 0 });
+        let head = JoinHead {
+            directory: directory.as_ptr().cast(),
+            mask: slots as u64 - 1,
+            direct: direct.as_ptr().cast(),
+            first,
+            range,
+            bases: bases.as_ptr(),
+        };
         let mut pieces = vec![];
         for (buffer, rows) in rows.iter().enumerate() {
             for first in (0..rows.rows()).step_by(PART_ROWS) {
@@ -49,7 +68,7 @@ impl JoinTable {
         }
         let keys = if decl.null_equal { &[] } else { &layout.fields[..layout.keys] };
         let null_keys = keys.iter().filter_map(|field| field.valid).collect();
-        Ok(JoinTable { head, directory, rows, pieces, null_keys })
+        Ok(JoinTable { head, directory, direct, _bases: bases, rows, pieces, null_keys, layout: layout.clone() })
     }
 
     /// Number of parts that linking has.
@@ -63,17 +82,22 @@ impl JoinTable {
         (self.rows[buffer].row(first), rows)
     }
 
-    /// Links the rows of a part into the directory. Parts may be linked at the same time.
-    pub(crate) fn link(&self, part: usize, stride: u32) {
+    /// Links the rows of a part. Parts may be linked at the same time.
+    pub(crate) fn link(&self, part: usize) {
+        if self.head.range > 0 { self.link_direct(part) } else { self.link_hashed(part) }
+    }
+
+    fn link_hashed(&self, part: usize) {
         let (base, rows) = self.part(part);
+        let stride = self.layout.stride as usize;
         for row in 0..rows {
             // SAFETY: the row is one of the part's; only this part writes its rows.
             unsafe {
-                let entry = base.add(row * stride as usize);
+                let entry = base.add(row * stride);
                 if self.null_keys.iter().any(|valid| *entry.add(*valid as usize) == 0) {
                     continue;
                 }
-                let hash = entry.add(JOIN_HASH as usize).cast::<u64>().read();
+                let hash = row_hash(&self.layout, entry);
                 let slot = &self.directory[(hash & self.head.mask) as usize];
                 let mut old = slot.load(Ordering::Relaxed);
                 loop {
@@ -87,20 +111,67 @@ impl JoinTable {
             }
         }
     }
+
+    fn link_direct(&self, part: usize) {
+        let (buffer, first, _) = self.pieces[part];
+        let (base, rows) = self.part(part);
+        let span = Span { first: self.head.first, range: self.head.range };
+        let stride = self.layout.stride as usize;
+        for row in 0..rows {
+            // SAFETY: as above.
+            unsafe {
+                let entry = base.add(row * stride);
+                let place = key_of(&self.layout, entry).and_then(|key| span.place(key));
+                let (Some(place), Some(number)) = (place, entry_number(buffer, first + row)) else { continue };
+                let next = match self.direct[place].swap(number, Ordering::Relaxed) {
+                    0 => 0,
+                    other => self.entry(other) as u64,
+                };
+                entry.add(JOIN_NEXT as usize).cast::<u64>().write(next);
+            }
+        }
+    }
+
+    /// The entry of this number.
+    fn entry(&self, number: u32) -> *mut u8 {
+        let number = number as usize - 1;
+        self.rows[number >> ENTRY_ROW_BITS].row(number & ((1 << ENTRY_ROW_BITS) - 1))
+    }
 }
+
+/// The range of the keys, where the table shall be addressed by them.
+fn direct_span(rows: &[BuildRows], total: usize) -> Option<Span> {
+    let least = rows.iter().map(|rows| rows.head.least).min()?;
+    let greatest = rows.iter().map(|rows| rows.head.greatest).max()?;
+    let numbered = rows.iter().enumerate().all(|(buffer, rows)| entry_number(buffer, rows.rows()).is_some());
+    Span::of(least, greatest).filter(|span| numbered && span.is_dense(total, DIRECT_PER_ROW))
+}
+
+/// Zeros, as the allocator hands them out: pages that nobody touches cost nothing.
+macro_rules! zeroed {
+    ($name:ident, $number:ty, $atomic:ty) => {
+        fn $name(len: usize) -> Vec<$atomic> {
+            let mut zeros = std::mem::ManuallyDrop::new(vec![0 as $number; len]);
+            // SAFETY: an atomic has the size, the alignment and the bytes of its number.
+            unsafe { Vec::from_raw_parts(zeros.as_mut_ptr().cast(), len, zeros.capacity()) }
+        }
+    };
+}
+zeroed!(zeroed_slots, u64, AtomicU64);
+zeroed!(zeroed_elements, u32, AtomicU32);
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use stagefuse_ir::abi::hash_word;
     use stagefuse_ir::{SqlType, Type};
 
     use super::*;
     use crate::config::Unlimited;
+    use crate::tables::number::hash_of;
 
-    /// Builds two workers' rows with key `number % distinct`, null where the number is divisible by 10, and links them from two threads.
-    fn build(rows: u64, distinct: u64, null_equal: bool) -> (JoinTable, RowLayout) {
+    /// Builds two workers' rows with key `number % distinct * spread`, null where the number is divisible by 10, and links them from two threads.
+    fn build(rows: u64, distinct: u64, spread: u64, null_equal: bool) -> (JoinTable, RowLayout) {
         let memory = Memory::new(Arc::new(Unlimited));
         let decl = JoinDecl {
             keys: vec![Type::new(SqlType::Int64, true)],
@@ -115,36 +186,52 @@ mod tests {
             // SAFETY: the row is `stride` bytes long, and offsets are those of its layout.
             unsafe {
                 row.write_bytes(0, layout.stride as usize);
-                row.add(JOIN_HASH as usize).cast::<u64>().write(hash_word(number % distinct, 0, 0));
-                row.add(layout.fields[0].offset as usize).cast::<u64>().write(number % distinct);
+                let key = (number % distinct) * spread;
+                if let Some(offset) = layout.hash {
+                    row.add(offset as usize).cast::<u64>().write(hash_of((number % 10 != 0).then_some(key as i64)));
+                }
+                row.add(layout.fields[0].offset as usize).cast::<u64>().write(key);
                 row.add(layout.fields[1].offset as usize).cast::<u64>().write(number);
                 row.add(layout.fields[0].valid.unwrap() as usize).write(u8::from(number % 10 != 0));
+                if number % 10 != 0 {
+                    let head = &mut workers[(number % 3 == 0) as usize].head;
+                    head.least = head.least.min(key as i64);
+                    head.greatest = head.greatest.max(key as i64);
+                }
             }
         }
         let table = JoinTable::new(&decl, &layout, workers, &memory).unwrap();
         std::thread::scope(|scope| {
             for thread in 0..2 {
-                let (table, stride) = (&table, layout.stride);
-                scope.spawn(move || (0..table.parts()).filter(|part| part % 2 == thread).for_each(|part| table.link(part, stride)));
+                let table = &table;
+                scope.spawn(move || (0..table.parts()).filter(|part| part % 2 == thread).for_each(|part| table.link(part)));
             }
         });
         (table, layout)
     }
 
-    /// Numbers of the rows in the chain of a key.
+    /// Numbers of the rows with a key, looked up as a probe does.
     fn chain(table: &JoinTable, layout: &RowLayout, key: u64) -> Vec<u64> {
-        let hash = hash_word(key, 0, 0);
-        let slot = table.directory[(hash & table.head.mask) as usize].load(Ordering::Relaxed);
+        let span = Span { first: table.head.first, range: table.head.range };
+        let hash = hash_of(Some(key as i64));
+        let mut entry = match span.place(key as i64) {
+            Some(place) => match table.direct[place].load(Ordering::Relaxed) {
+                0 => std::ptr::null(),
+                number => table.entry(number).cast_const(),
+            },
+            None => {
+                let slot = table.directory[(hash & table.head.mask) as usize].load(Ordering::Relaxed);
+                if slot & join_tag(hash) == 0 { std::ptr::null() } else { (slot & SLOT_ADDRESS) as *const u8 }
+            }
+        };
         let mut found = vec![];
-        if slot & join_tag(hash) == 0 {
-            return found;
-        }
-        let mut entry = (slot & SLOT_ADDRESS) as *const u8;
         while !entry.is_null() {
             // SAFETY: chains hold addresses of the table's rows.
             unsafe {
-                if entry.add(JOIN_HASH as usize).cast::<u64>().read() == hash {
-                    found.push(entry.add(layout.fields[1].offset as usize).cast::<u64>().read());
+                // Nulls that match nulls are hashed by themselves.
+                let number = entry.add(layout.fields[1].offset as usize).cast::<u64>().read();
+                if entry.add(layout.fields[0].offset as usize).cast::<u64>().read() == key && number % 10 != 0 {
+                    found.push(number);
                 }
                 entry = entry.add(JOIN_NEXT as usize).cast::<*const u8>().read();
             }
@@ -155,18 +242,21 @@ mod tests {
 
     #[test]
     fn every_row_is_in_the_chain_of_its_key() {
-        for (rows, distinct, null_equal) in [(0, 1, false), (1, 1, true), (300, 7, false), (1000, 1000, true), (200_000, 150_000, false)] {
-            let (table, layout) = build(rows, distinct, null_equal);
-            assert!(table.directory.len().is_power_of_two() && table.directory.len() as u64 >= (rows * 2).max(16));
-            let mut expected = vec![vec![]; distinct as usize];
-            (0..rows)
-                .filter(|number| null_equal || number % 10 != 0)
-                .for_each(|number| expected[(number % distinct) as usize].push(number));
-            for key in 0..distinct {
-                assert_eq!(chain(&table, &layout, key), expected[key as usize], "key {key} of {rows} rows");
+        let cases = [(0, 1, 1), (1, 1, 1), (300, 7, 1), (1000, 1000, 3), (1000, 1000, 1 << 40), (200_000, 150_000, 4), (200_000, 150_000, 1 << 30)];
+        for (rows, distinct, spread) in cases {
+            for null_equal in [false, true] {
+                let (table, layout) = build(rows, distinct, spread, null_equal);
+                let direct = !null_equal && rows > 1 && spread < 1 << 20;
+                assert_eq!(table.head.range > 0, direct, "{rows} rows, spread {spread}");
+                assert!(direct || table.directory.len().is_power_of_two() && table.directory.len() as u64 >= rows * 2);
+                let mut expected = vec![vec![]; distinct as usize];
+                (0..rows).filter(|number| number % 10 != 0).for_each(|number| expected[(number % distinct) as usize].push(number));
+                for key in 0..distinct {
+                    assert_eq!(chain(&table, &layout, key * spread), expected[key as usize], "key {key} of {rows} rows");
+                }
+                // Rows that no probe finds are still there to be read.
+                assert_eq!((0..table.parts()).map(|part| table.part(part).1 as u64).sum::<u64>(), rows);
             }
-            // Rows that no probe finds are still there to be read.
-            assert_eq!((0..table.parts()).map(|part| table.part(part).1 as u64).sum::<u64>(), rows);
         }
     }
 }

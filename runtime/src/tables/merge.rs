@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use stagefuse_ir::abi::{SLOT_ADDRESS, STR_INLINE, StrRef};
-use stagefuse_ir::layout::{Field, GROUP_HASH, RowLayout};
+use stagefuse_ir::layout::{Field, RowLayout};
 use stagefuse_ir::{AccOp, GroupsDecl, Repr, SqlType};
 
 use super::groups::GroupTable;
+use super::number::{Span, hash_of, key_of, row_hash};
 use crate::error::Error;
 use crate::memory::Memory;
 
@@ -15,55 +16,144 @@ fn partition_of(hash: u64, partitions: usize) -> usize {
     (((hash >> 32) * partitions as u64) >> 32) as usize
 }
 
-/// Merges partition `partition` of `partitions` of these tables.
-pub(crate) fn merge(
+/// Most elements of a merged table's array for each row.
+const DIRECT_PER_ROW: u64 = 16;
+
+/// The workers' tables, and how their groups fall into partitions.
+#[derive(Clone, Debug)]
+pub(crate) struct Tables {
+    tables: Vec<Arc<GroupTable>>,
+    /// Where numeric keys lie close together: their range, of which each partition takes an equal part. Else partitions go by the hash.
+    span: Option<Span>,
+}
+
+impl Tables {
+    pub(crate) fn new(layout: &RowLayout, tables: Vec<Arc<GroupTable>>) -> Self {
+        let rows = tables.iter().map(|table| table.rows()).sum();
+        let keys = tables.iter().filter_map(|table| table.keys()).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
+        let span = keys.filter(|_| layout.numeric).and_then(|(least, greatest)| Span::of(least, greatest));
+        Tables { tables, span: span.filter(|span| span.is_dense(rows, DIRECT_PER_ROW)) }
+    }
+
+    /// Bytes of the tables that nobody else holds.
+    pub(crate) fn into_held(self) -> usize {
+        self.tables.into_iter().filter_map(Arc::into_inner).map(|table| table.held).sum()
+    }
+
+    /// Merges partition `partition` of `partitions`.
+    pub(crate) fn merge(
+        &self,
+        decl: &GroupsDecl,
+        layout: &RowLayout,
+        partition: usize,
+        partitions: usize,
+        memory: &Memory,
+    ) -> Result<Arc<GroupTable>, Error> {
+        if layout.keys == 0 && partition > 0 {
+            return Ok(Arc::new(GroupTable::empty(layout)));
+        }
+        let filled: Vec<&Arc<GroupTable>> = self.tables.iter().filter(|table| table.rows() > 0).collect();
+        if let [only] = filled[..]
+            && (partitions == 1 || layout.keys == 0)
+        {
+            return Ok(Arc::clone(only));
+        }
+        if layout.keys == 0 {
+            let target = GroupTable::new(layout, memory)?;
+            for table in filled {
+                combine_all(decl, layout, target.entry(0), table.entry(0));
+            }
+            return Ok(Arc::new(target));
+        }
+        match self.span {
+            Some(span) => by_key(decl, layout, &filled, span, partition, partitions, memory),
+            None => by_hash(decl, layout, &filled, partition, partitions, memory),
+        }
+    }
+}
+
+/// The groups whose hash falls into the partition.
+fn by_hash(
     decl: &GroupsDecl,
     layout: &RowLayout,
-    tables: &[Arc<GroupTable>],
+    tables: &[&Arc<GroupTable>],
     partition: usize,
     partitions: usize,
     memory: &Memory,
 ) -> Result<Arc<GroupTable>, Error> {
-    if layout.keys == 0 && partition > 0 {
-        return Ok(Arc::new(GroupTable::empty(layout)));
-    }
-    let filled: Vec<&Arc<GroupTable>> = tables.iter().filter(|table| table.rows() > 0).collect();
-    if let [only] = filled[..]
-        && (partitions == 1 || layout.keys == 0)
-    {
-        return Ok(Arc::clone(only));
-    }
-    let mut target = GroupTable::new(layout, memory)?;
-    if layout.keys == 0 {
-        for table in filled {
-            combine_all(decl, layout, target.entry(0), table.entry(0));
-        }
-        return Ok(Arc::new(target));
-    }
-    for table in filled {
+    let mut target = GroupTable::empty(layout);
+    for table in tables {
         for row in 0..table.rows() {
             let entry = table.entry(row);
-            // SAFETY: every entry begins with its hash.
-            let hash = unsafe { entry.add(GROUP_HASH as usize).cast::<u64>().read() };
-            if partition_of(hash, partitions) != partition {
-                continue;
-            }
-            match find(layout, &target, hash, entry) {
-                Some(known) => combine_all(decl, layout, known, entry),
-                None => {
-                    let new = target.insert(hash, memory)?;
-                    // SAFETY: both entries are `stride` bytes long and lie in different tables.
-                    unsafe { new.copy_from_nonoverlapping(entry, layout.stride as usize) }
-                }
+            // SAFETY: the entry is a row of this layout.
+            let (hash, key) = unsafe { (row_hash(layout, entry), if layout.numeric { key_of(layout, entry) } else { None }) };
+            if partition_of(hash, partitions) == partition {
+                add(decl, layout, &mut target, hash, key, entry, memory)?;
             }
         }
     }
     Ok(Arc::new(target))
 }
 
+/// The groups whose key lies in the partition's part of the range; null goes to the first.
+fn by_key(
+    decl: &GroupsDecl,
+    layout: &RowLayout,
+    tables: &[&Arc<GroupTable>],
+    span: Span,
+    partition: usize,
+    partitions: usize,
+    memory: &Memory,
+) -> Result<Arc<GroupTable>, Error> {
+    let width = span.range.div_ceil(partitions as u64);
+    let from = (width * partition as u64).min(span.range);
+    let part = Span { first: span.first.wrapping_add(from as i64), range: width.min(span.range - from) };
+    let rows: usize = tables.iter().map(|table| table.rows()).sum();
+    let mut target = GroupTable::direct(layout, part, rows.div_ceil(partitions).min(part.range as usize), memory)?;
+    for table in tables {
+        for row in 0..table.rows() {
+            let entry = table.entry(row);
+            // SAFETY: the entry is a row of this layout, which is numeric.
+            let key = unsafe { key_of(layout, entry) };
+            match key {
+                Some(number) if part.place(number).is_none() => {}
+                None if partition > 0 => {}
+                _ => add(decl, layout, &mut target, hash_of(key), key, entry, memory)?,
+            }
+        }
+    }
+    Ok(Arc::new(target))
+}
+
+/// Adds a group to those of the target.
+fn add(
+    decl: &GroupsDecl,
+    layout: &RowLayout,
+    target: &mut GroupTable,
+    hash: u64,
+    key: Option<i64>,
+    entry: *const u8,
+    memory: &Memory,
+) -> Result<(), Error> {
+    match find(layout, target, hash, key, entry) {
+        Some(known) => combine_all(decl, layout, known, entry),
+        None => {
+            let new = target.insert(hash, key, memory)?;
+            // SAFETY: both entries are `stride` bytes long and lie in different tables.
+            unsafe { new.copy_from_nonoverlapping(entry, layout.stride as usize) }
+        }
+    }
+    Ok(())
+}
+
 /// The entry of the same keys, if there is one.
-fn find(layout: &RowLayout, table: &GroupTable, hash: u64, entry: *const u8) -> Option<*mut u8> {
+fn find(layout: &RowLayout, table: &GroupTable, hash: u64, key: Option<i64>, entry: *const u8) -> Option<*mut u8> {
     let head = &table.head;
+    if let Some(place) = key.and_then(|key| table.span().place(key)) {
+        // SAFETY: the place is in the range.
+        let number = unsafe { *head.direct.add(place) } as usize;
+        return (number > 0).then(|| table.entry(number - 1));
+    }
     let mut at = hash & head.mask;
     loop {
         // SAFETY: `at` is within the slots.
@@ -281,7 +371,7 @@ mod tests {
         }
         let mut table = GroupTable::new(layout, memory).unwrap();
         for (key, held) in &held {
-            let entry = if layout.keys == 0 { table.entry(0) } else { table.insert(hash(key), memory).unwrap() };
+            let entry = if layout.keys == 0 { table.entry(0) } else { table.insert(hash(key), None, memory).unwrap() };
             if layout.keys > 0 {
                 let field = &layout.fields[0];
                 set(entry, field.offset, key.0.as_deref().map_or(StrRef { lo: 0, hi: 0 }, string));
@@ -325,9 +415,10 @@ mod tests {
             let mut tables: Vec<_> = inputs.iter().map(|rows| table(&layout, rows, &memory)).collect();
             // A worker that came too late for any row.
             tables.push(table(&layout, &[], &memory));
+            let tables = Tables::new(&layout, tables);
             let mut filled = 0;
             for partition in 0..partitions {
-                let merged = merge(&decl, &layout, &tables, partition, partitions, &memory).unwrap();
+                let merged = tables.merge(&decl, &layout, partition, partitions, &memory).unwrap();
                 filled += usize::from(merged.rows() > 0);
                 for row in 0..merged.rows() {
                     let entry = merged.entry(row);
@@ -335,7 +426,7 @@ mod tests {
                     let valid = byte(entry, field.valid.unwrap()) != 0;
                     let key = valid.then(|| String::from_utf8(text(&get(entry, field.offset)).to_vec()).unwrap());
                     let key = (key, get::<i32>(entry, layout.fields[1].offset));
-                    assert_eq!(get::<u64>(entry, GROUP_HASH), hash(&key), "{key:?}");
+                    assert_eq!(get::<u64>(entry, layout.hash.unwrap()), hash(&key), "{key:?}");
                     let held = expected.remove(&key).unwrap_or_else(|| panic!("{key:?} is there twice, or never came"));
                     assert_eq!(read(&layout, entry), held, "{key:?}");
                 }
@@ -355,10 +446,59 @@ mod tests {
             let mut expected = Expected::default();
             inputs.iter().flatten().for_each(|row| expected.add(row.2));
             let tables: Vec<_> = inputs.iter().map(|rows| table(&layout, rows, &memory)).collect();
-            let merged = merge(&decl, &layout, &tables, 0, 3, &memory).unwrap();
+            let tables = Tables::new(&layout, tables);
+            let merged = tables.merge(&decl, &layout, 0, 3, &memory).unwrap();
             assert_eq!(merged.rows(), 1);
             assert_eq!(read(&layout, merged.entry(0)), expected);
-            assert_eq!(merge(&decl, &layout, &tables, 1, 3, &memory).unwrap().rows(), 0);
+            assert_eq!(tables.merge(&decl, &layout, 1, 3, &memory).unwrap().rows(), 0);
+        }
+    }
+
+    #[test]
+    fn numeric_keys_close_together_or_far_apart() {
+        let memory = Memory::new(Arc::new(Unlimited));
+        let decl = GroupsDecl {
+            keys: vec![Type::new(SqlType::Int32, true)],
+            accs: vec![AccDecl { op: AccOp::CountRows, ty: Type::new(SqlType::Int64, false) }],
+        };
+        let layout = RowLayout::groups(&decl);
+        let (key_field, count_field) = (&layout.fields[0], &layout.fields[1]);
+        for (spread, dense) in [(1, true), (9, true), (100_000, false)] {
+            let mut expected: HashMap<Option<i32>, i64> = HashMap::new();
+            let fill = |worker: i32, expected: &mut HashMap<Option<i32>, i64>| {
+                let mut table = GroupTable::new(&layout, &memory).unwrap();
+                // Down from zero for one worker, up for the other; some keys come to both.
+                for row in 0..9_000i32 {
+                    let key = (row % 1000 != 999).then_some((if worker == 0 { 20 - row } else { row }) * spread);
+                    let number = key.map(i64::from);
+                    let mut probe = vec![0u64; layout.stride as usize / 8];
+                    let probe = probe.as_mut_ptr().cast::<u8>();
+                    set(probe, key_field.offset, key.unwrap_or(0));
+                    set(probe, key_field.valid.unwrap(), u8::from(key.is_some()));
+                    let entry = find(&layout, &table, hash_of(number), number, probe).unwrap_or_else(|| {
+                        let entry = table.insert(hash_of(number), number, &memory).unwrap();
+                        set(entry, key_field.offset, key.unwrap_or(0));
+                        set(entry, key_field.valid.unwrap(), u8::from(key.is_some()));
+                        entry
+                    });
+                    set(entry, count_field.offset, get::<i64>(entry, count_field.offset) + 1);
+                    *expected.entry(key).or_default() += 1;
+                }
+                Arc::new(table)
+            };
+            let tables = vec![fill(0, &mut expected), fill(1, &mut expected)];
+            assert!(tables.iter().all(|table| (table.head.range > 0) == dense), "spread {spread}");
+            let tables = Tables::new(&layout, tables);
+            assert_eq!(tables.span.is_some(), dense);
+            for partition in 0..3 {
+                let merged = tables.merge(&decl, &layout, partition, 3, &memory).unwrap();
+                for row in 0..merged.rows() {
+                    let entry = merged.entry(row);
+                    let key = (byte(entry, key_field.valid.unwrap()) != 0).then(|| get::<i32>(entry, key_field.offset));
+                    assert_eq!(Some(get::<i64>(entry, count_field.offset)), expected.remove(&key), "{key:?}");
+                }
+            }
+            assert_eq!(expected.len(), 0);
         }
     }
 }

@@ -4,4 +4,5 @@ pub(crate) mod block;
 pub(crate) mod groups;
 pub(crate) mod join;
 pub(crate) mod merge;
+pub(crate) mod number;
 pub(crate) mod rows;

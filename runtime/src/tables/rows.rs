@@ -21,7 +21,7 @@ unsafe impl Sync for BuildRows {}
 
 impl BuildRows {
     pub(crate) fn new(stride: u32) -> Self {
-        let head = RowsHead { base: std::ptr::null_mut(), used: 0, capacity: 0 };
+        let head = RowsHead { base: std::ptr::null_mut(), used: 0, capacity: 0, least: i64::MAX, greatest: i64::MIN };
         BuildRows { head, block: Block::new(), stride: stride as usize }
     }
 

@@ -28,6 +28,7 @@ pub fn run_with(program: &str, inputs: &[Vec<RecordBatch>], opaques: Vec<Arc<dyn
         program: Arc::clone(&program),
         engines: program.stages.keys().map(|_| Engine::Interpreted).collect(),
         opaques,
+        params: vec![],
         schema: Arc::new(Schema::new(fields)),
         partitions: 2,
         memory: Arc::new(Unlimited),

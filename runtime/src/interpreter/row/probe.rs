@@ -6,15 +6,16 @@
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use stagefuse_ir::abi::{JoinHead, SLOT_ADDRESS, STR_INLINE, StrRef, join_tag};
-use stagefuse_ir::layout::{Field, JOIN_HASH, JOIN_NEXT};
-use stagefuse_ir::{EntityRef, Probe, ProbeKind, Value};
+use stagefuse_ir::abi::{ENTRY_ROW_BITS, JoinHead, SLOT_ADDRESS, STR_INLINE, StrRef, join_tag};
+use stagefuse_ir::layout::{Field, JOIN_NEXT, RowLayout};
+use stagefuse_ir::{EntityRef, Probe, ProbeKind, Repr, Value};
 
 use crate::builtins::strings;
 use crate::error::Error;
 use crate::interpreter::hash::hash_keys;
 use crate::interpreter::level::Frame;
 use crate::interpreter::load::read;
+use crate::interpreter::scalar::cast::resize;
 use crate::interpreter::vector::{Buf, Data, Pooled, Prim, Vector, gather, select};
 use crate::interpreter::{CHUNK, More, run_from, scalar};
 
@@ -42,7 +43,6 @@ pub(crate) fn run(frame: &mut Frame<'_>, probe: &Probe, next: Option<usize>) -> 
     let fields = &layout.fields[..layout.keys];
     let null_equal = frame.run.program.joins[probe.join].null_equal;
     let keys = probe.keys.iter().map(|key| frame.get(*key)).collect::<Result<Vec<_>, _>>()?;
-    let hashes = hash_keys(&keys, rows)?;
     // SAFETY: the worker has entered the stage, so that the table is in place.
     let table: &JoinHead = unsafe { &*(*frame.worker.head.joins.add(probe.join.index())).table };
     let mut probing = Probing {
@@ -59,19 +59,31 @@ pub(crate) fn run(frame: &mut Frame<'_>, probe: &Probe, next: Option<usize>) -> 
     let (mut walking, mut at) = (Buf::<u32>::new(), Buf::<u64>::new());
     let may_match = |row: usize| null_equal || keys.iter().all(|key| key.is_valid(row));
     let any_null = !null_equal && keys.iter().any(|key| key.valid.is_some());
-    for (row, hash) in hashes.iter().enumerate() {
-        // SAFETY: the directory has `mask + 1` slots.
-        let slot = unsafe { *table.directory.add((hash & table.mask) as usize) };
-        if slot & join_tag(*hash) != 0 && (!any_null || may_match(row)) {
+    let mut hashes = None;
+    let mut begin = |row: usize, entry: u64| {
+        if entry != 0 && (!any_null || may_match(row)) {
             walking.push(row as u32);
-            at.push(slot & SLOT_ADDRESS);
+            at.push(entry);
         }
+    };
+    if table.range > 0 {
+        let numbers = resize(&keys[0], Repr::I64)?;
+        let numbers = numbers.arg::<i64>()?;
+        (0..rows).for_each(|row| begin(row, direct_entry(table, numbers.at(row), layout)));
+    } else {
+        let of_rows = hash_keys(&keys, rows)?;
+        for (row, hash) in of_rows.iter().enumerate() {
+            // SAFETY: the directory has `mask + 1` slots.
+            let slot = unsafe { *table.directory.add((hash & table.mask) as usize) };
+            begin(row, if slot & join_tag(*hash) != 0 { slot & SLOT_ADDRESS } else { 0 });
+        }
+        hashes = layout.hash.map(|offset| (offset, of_rows));
     }
     let all_matches = matches!(probe.kind, ProbeKind::Inner | ProbeKind::Outer) || probe.marks_build;
     while !walking.is_empty() && probing.more == More::Yes {
         let (mut match_rows, mut match_entries) = (Buf::<u32>::new(), Buf::<u64>::new());
         for (row, entry) in walking.iter().zip(at.iter()) {
-            if read::<u64>(*entry, JOIN_HASH) == hashes[*row as usize] {
+            if hashes.as_ref().is_none_or(|(offset, hashes)| read::<u64>(*entry, *offset) == hashes[*row as usize]) {
                 match_rows.push(*row);
                 match_entries.push(*entry);
             }
@@ -93,6 +105,26 @@ pub(crate) fn run(frame: &mut Frame<'_>, probe: &Probe, next: Option<usize>) -> 
         at.truncate(kept);
     }
     probing.finish(frame)
+}
+
+/// The first entry of a number's chain in a directly addressed table; 0 where there is none.
+#[inline(always)]
+fn direct_entry(table: &JoinHead, number: i64, layout: &RowLayout) -> u64 {
+    let at = number.wrapping_sub(table.first) as u64;
+    if at >= table.range {
+        return 0;
+    }
+    // SAFETY: there are `range` elements, and a buffer of every number that is in one.
+    unsafe {
+        match *table.direct.add(at as usize) {
+            0 => 0,
+            number => {
+                let number = u64::from(number) - 1;
+                let base = *table.bases.add((number >> ENTRY_ROW_BITS) as usize);
+                base + (number & ((1 << ENTRY_ROW_BITS) - 1)) * u64::from(layout.stride)
+            }
+        }
+    }
 }
 
 impl Probing<'_> {

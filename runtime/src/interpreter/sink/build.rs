@@ -1,13 +1,14 @@
 //! Rows of a join table.
 
-use stagefuse_ir::layout::{JOIN_HASH, JOIN_NEXT};
-use stagefuse_ir::{EntityRef, Join, Value};
+use stagefuse_ir::layout::JOIN_NEXT;
+use stagefuse_ir::{EntityRef, Join, Repr, Value};
 
 use super::store;
 use crate::error::Error;
 use crate::interpreter::hash::hash_keys;
 use crate::interpreter::level::Frame;
 use crate::interpreter::load::write;
+use crate::interpreter::scalar::cast::resize;
 use crate::interpreter::vector::{Buf, Vector};
 
 pub(super) fn run(frame: &mut Frame<'_>, join: Join, keys: &[Value], payload: &[Value]) -> Result<(), Error> {
@@ -27,7 +28,6 @@ pub(super) fn run(frame: &mut Frame<'_>, join: Join, keys: &[Value], payload: &[
         return Ok(());
     }
     let key_vectors = keys.iter().map(|key| frame.get(*key)).collect::<Result<Vec<_>, _>>()?;
-    let hashes = hash_keys(&key_vectors, rows)?;
     let layout = &run.join_layouts[join.index()];
     let bytes = rows as u64 * u64::from(layout.stride);
     // SAFETY: the worker has entered the stage, so that its rows are in place; they are boxed and do not move.
@@ -41,9 +41,21 @@ pub(super) fn run(frame: &mut Frame<'_>, join: Join, keys: &[Value], payload: &[
         frame.worker.grow_rows(join.index())?;
     };
     let addresses = (0..rows).map(|row| (row, base + row as u64 * u64::from(layout.stride)));
-    for (row, address) in addresses.clone() {
-        write(address, JOIN_NEXT, 0u64);
-        write(address, JOIN_HASH, hashes[row]);
+    addresses.clone().for_each(|(_, address)| write(address, JOIN_NEXT, 0u64));
+    if let Some(offset) = layout.hash {
+        let hashes = hash_keys(&key_vectors, rows)?;
+        addresses.clone().for_each(|(row, address)| write(address, offset, hashes[row]));
+    }
+    if layout.numeric {
+        let numbers = resize(&key_vectors[0], Repr::I64)?;
+        let values = numbers.arg::<i64>()?;
+        let valid = (0..rows).filter(|row| numbers.is_valid(*row)).map(|row| values.at(row));
+        let (least, greatest) = valid.fold((i64::MAX, i64::MIN), |(least, greatest), key| (least.min(key), greatest.max(key)));
+        // SAFETY: as above.
+        unsafe {
+            (*head).least = (*head).least.min(least);
+            (*head).greatest = (*head).greatest.max(greatest);
+        }
     }
     for (value, field) in keys.iter().chain(payload).zip(&layout.fields) {
         let vector = frame.get(*value)?;

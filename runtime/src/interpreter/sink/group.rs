@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use stagefuse_ir::abi::{GroupsHead, SLOT_ADDRESS, StrRef};
-use stagefuse_ir::layout::{Field, GROUP_HASH};
+use stagefuse_ir::layout::Field;
 use stagefuse_ir::{AccOp, EntityRef, Groups, Repr, Value};
 
 use super::store;
@@ -47,6 +47,14 @@ fn entries_base(frame: &Frame<'_>, groups: Groups) -> u64 {
     head(frame, groups).entries as u64
 }
 
+/// The offset of a number's entry, where the table is addressed directly: 0 where there is none; `None` where the number is out of range.
+#[inline(always)]
+fn direct_offset(head: &GroupsHead, number: i64, stride: u64) -> Option<u64> {
+    let at = number.wrapping_sub(head.first) as u64;
+    // SAFETY: there are `range` elements.
+    (at < head.range).then(|| u64::from(unsafe { *head.direct.add(at as usize) }) * stride)
+}
+
 /// Looks on from slot `at` for one with the tag of `hash`: that slot's number and its entry's offset, or 0 at an empty one.
 #[inline(always)]
 fn next_candidate(head: &GroupsHead, hash: u64, mut at: u64) -> (u64, u64) {
@@ -66,15 +74,33 @@ fn next_candidate(head: &GroupsHead, hash: u64, mut at: u64) -> (u64, u64) {
 /// The address of each row's group.
 fn find_or_insert(frame: &mut Frame<'_>, groups: Groups, keys: &[Rc<Vector>], fields: &[Field]) -> Result<Buf<u64>, Error> {
     let rows = frame.rows();
+    let layout = &frame.run.group_layouts[groups.index()];
+    let (stride, hash_field) = (u64::from(layout.stride), layout.hash);
+    let numbers = if layout.numeric { Some(resize(&keys[0], Repr::I64)?) } else { None };
+    let numbers = match &numbers {
+        Some(numbers) => Some((numbers.arg::<i64>()?, numbers.validity())),
+        None => None,
+    };
+    let number_of = |row: usize| match &numbers {
+        Some((numbers, valid)) if valid.is_none_or(|valid| valid.at(row) != 0) => Some(numbers.at(row)),
+        _ => None,
+    };
     let hashes = hash_keys(keys, rows)?;
     // Offsets, since entries move when the table grows.
     let mut offsets = Buf::<u64>::filled(0, rows);
     let mut slots = Buf::<u64>::filled(0, rows);
     let mut missing = Buf::<u32>::new();
-    let mut todo: Buf<u32> = (0..rows as u32).collect();
+    let mut todo = Buf::<u32>::new();
     {
         let head = head(frame, groups);
         let base = head.entries as u64;
+        for (row, offset) in offsets.iter_mut().enumerate() {
+            match number_of(row).and_then(|number| direct_offset(head, number, stride)) {
+                None => todo.push(row as u32),
+                Some(0) => missing.push(row as u32),
+                Some(known) => *offset = known,
+            }
+        }
         slots.iter_mut().zip(hashes.iter()).for_each(|(slot, hash)| *slot = hash & head.mask);
         let (mut pair_rows, mut pair_entries) = (Buf::<u32>::new(), Buf::<u64>::new());
         while !todo.is_empty() {
@@ -91,7 +117,7 @@ fn find_or_insert(frame: &mut Frame<'_>, groups: Groups, keys: &[Rc<Vector>], fi
                 slots[row] = (slot + 1) & head.mask;
                 todo[candidates] = row as u32;
                 candidates += 1;
-                if read::<u64>(base + offset, GROUP_HASH) == hashes[row] {
+                if hash_field.is_none_or(|at| read::<u64>(base + offset, at) == hashes[row]) {
                     pair_rows.push(row as u32);
                     pair_entries.push(base + offset);
                 }
@@ -110,23 +136,36 @@ fn find_or_insert(frame: &mut Frame<'_>, groups: Groups, keys: &[Rc<Vector>], fi
     // New groups, one by one: a row may find the group that the row before it made.
     missing.sort_unstable();
     for row in missing.iter() {
-        offsets[*row as usize] = insert_one(frame, groups, keys, fields, *row, hashes[*row as usize])?;
+        offsets[*row as usize] = insert_one(frame, groups, keys, fields, *row, hashes[*row as usize], number_of(*row as usize))?;
     }
     let base = entries_base(frame, groups);
     offsets.iter_mut().for_each(|offset| *offset += base);
     Ok(offsets)
 }
 
-fn insert_one(frame: &mut Frame<'_>, groups: Groups, keys: &[Rc<Vector>], fields: &[Field], row: u32, hash: u64) -> Result<u64, Error> {
+fn insert_one(
+    frame: &mut Frame<'_>,
+    groups: Groups,
+    keys: &[Rc<Vector>],
+    fields: &[Field],
+    row: u32,
+    hash: u64,
+    number: Option<i64>,
+) -> Result<u64, Error> {
+    let layout = &frame.run.group_layouts[groups.index()];
     let head = head(frame, groups);
     let base = head.entries as u64;
     let mut at = hash & head.mask;
-    loop {
+    let direct = number.and_then(|number| direct_offset(head, number, u64::from(layout.stride)));
+    if let Some(known) = direct.filter(|known| *known > 0) {
+        return Ok(known);
+    }
+    while direct.is_none() {
         let (slot, offset) = next_candidate(head, hash, at);
         if offset == 0 {
             break;
         }
-        if read::<u64>(base + offset, GROUP_HASH) == hash {
+        if layout.hash.is_none_or(|at| read::<u64>(base + offset, at) == hash) {
             let (mut rows, mut entries) = (Buf::filled(row, 1), Buf::filled(base + offset, 1));
             for (key, field) in keys.iter().zip(fields) {
                 keep_equal(key, field, &mut rows, &mut entries)?;
@@ -137,7 +176,7 @@ fn insert_one(frame: &mut Frame<'_>, groups: Groups, keys: &[Rc<Vector>], fields
         }
         at = (slot + 1) & head.mask;
     }
-    let entry = frame.worker.insert_group(groups.index(), hash)? as u64;
+    let entry = frame.worker.insert_group(groups.index(), hash, number)? as u64;
     for (key, field) in keys.iter().zip(fields) {
         store::field(frame.worker, key, field, std::iter::once((row as usize, entry)))?;
     }
