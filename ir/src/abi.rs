@@ -177,9 +177,14 @@ pub struct JoinHead {
 pub const ENTRY_ROW_BITS: u32 = 26;
 
 /// The number of an entry in a directly addressed join table: row `row` of buffer `buffer`; never 0. `None` where it has none.
+#[inline(always)]
 pub const fn entry_number(buffer: usize, row: usize) -> Option<u32> {
     // The greatest row is left free, so that no number overflows.
-    if buffer < 1 << (32 - ENTRY_ROW_BITS) && row + 1 < 1 << ENTRY_ROW_BITS { Some(((buffer << ENTRY_ROW_BITS) + row + 1) as u32) } else { None }
+    if buffer < 1 << (32 - ENTRY_ROW_BITS) && row + 1 < 1 << ENTRY_ROW_BITS {
+        Some(((buffer << ENTRY_ROW_BITS) + row + 1) as u32)
+    } else {
+        None
+    }
 }
 
 /// One worker's group table: open addressing with linear probing over entries next to each other.

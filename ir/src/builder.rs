@@ -9,7 +9,8 @@ use cranelift_entity::PrimaryMap;
 use crate::entities::{Groups, Input, Join, Limit, Lit, Opaque, Param, Stage, Value};
 use crate::op::{BinaryOp, Op, Region, UnaryOp};
 use crate::program::{
-    Datum, GroupsDecl, InputDecl, JoinDecl, LimitDecl, Literal, OpaqueDecl, ParamDecl, Probe, Program, Sink, Source, StageDecl, Stmt, StmtKind,
+    Datum, GroupsDecl, InputDecl, JoinDecl, LimitDecl, Literal, OpaqueDecl, ParamDecl, Probe, Program, Sink, Source, StageDecl, Stmt,
+    StmtKind,
 };
 use crate::types::Type;
 

@@ -106,8 +106,12 @@ mod tests {
 
     #[test]
     fn a_numeric_key_stands_for_its_hash() {
-        let mut decl =
-            JoinDecl { keys: vec![Type::new(SqlType::Int32, true)], payload: vec![Type::new(SqlType::Int64, false)], null_equal: false, tracked: true };
+        let mut decl = JoinDecl {
+            keys: vec![Type::new(SqlType::Int32, true)],
+            payload: vec![Type::new(SqlType::Int64, false)],
+            null_equal: false,
+            tracked: true,
+        };
         let layout = RowLayout::join(&decl);
         assert_eq!((layout.hash, layout.numeric, layout.fields[1].offset, layout.fields[0].offset, layout.stride), (None, true, 8, 16, 24));
         decl.null_equal = true;

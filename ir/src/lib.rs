@@ -22,7 +22,7 @@ pub use cranelift_entity::{EntityRef, PrimaryMap};
 pub use entities::{Groups, Input, Join, Limit, Lit, Opaque, Param, Stage, Value};
 pub use op::{BinaryOp, Nulls, Op, Region, UnaryOp};
 pub use program::{
-    AccDecl, AccOp, Datum, GroupsDecl, InputDecl, JoinDecl, JoinRows, LimitDecl, Literal, OpaqueDecl, ParamDecl, Probe, ProbeKind, Program, Sink,
-    Source, StageDecl, Stmt, StmtKind,
+    AccDecl, AccOp, Datum, GroupsDecl, InputDecl, JoinDecl, JoinRows, LimitDecl, Literal, OpaqueDecl, ParamDecl, Probe, ProbeKind, Program,
+    Sink, Source, StageDecl, Stmt, StmtKind,
 };
 pub use types::{Repr, SqlType, Storage, Type};

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::SchemaRef;
-use stagefuse_ir::{Datum, Program};
 use stagefuse_ir::abi::StageFn;
+use stagefuse_ir::{Datum, Program};
 
 use crate::error::HostError;
 

@@ -115,6 +115,7 @@ async fn again(session: &Session, query: &Query, mode: Mode, measurement: &mut M
     let before = cpu::time();
     let timed = engine::run_timed(session, &statements).await?;
     let cpu = cpu::time().saturating_sub(before);
+    measurement.compilation.of_stages = timed.compilation.of_stages;
     measurement.runs.push(Run { time: timed.time, cpu, plan: timed.plan_time, compile: timed.compilation.compile_time });
     measurement.unstable |= digest::of(&timed.batches)? != measurement.digest;
     Ok(())

@@ -17,6 +17,7 @@ pub struct Report {
     storage: String,
     modes: Vec<Mode>,
     measured: Vec<Measured>,
+    shows_stages: bool,
     wrong: Vec<String>,
 }
 
@@ -24,7 +25,15 @@ impl Report {
     pub fn new(suite: String, arguments: &BenchArguments) -> Report {
         // The scale of files that were there before is not known.
         let scale = arguments.data.is_none().then_some(arguments.scale);
-        Report { suite, scale, storage: arguments.storage.to_string(), modes: arguments.modes.clone(), measured: vec![], wrong: vec![] }
+        Report {
+            suite,
+            scale,
+            storage: arguments.storage.to_string(),
+            modes: arguments.modes.clone(),
+            measured: vec![],
+            shows_stages: arguments.stages,
+            wrong: vec![],
+        }
     }
 
     pub fn all_right(&self) -> bool {
@@ -127,10 +136,35 @@ impl Report {
                 let _ = writeln!(text, "fallback {}: {reason}", measured.query);
             }
         }
+        if self.shows_stages {
+            self.stages(&mut text);
+        }
         for wrong in &self.wrong {
             let _ = writeln!(text, "{wrong}");
         }
         text
+    }
+}
+
+impl Report {
+    /// What every stage did; times are summed over workers.
+    fn stages(&self, text: &mut String) {
+        for measured in &self.measured {
+            for (mode, result) in &measured.modes {
+                let stages = result.iter().flat_map(|of| &of.compilation.of_stages);
+                for (number, stage) in stages.enumerate() {
+                    let (name, rows_in, rows_out) = (&stage.name, stage.rows_in, stage.rows_out);
+                    let time = stage.nanos as f64 / 1e6;
+                    let each = stage.nanos as f64 / rows_in.max(1) as f64;
+                    let query = &measured.query;
+                    let _ = writeln!(
+                        text,
+                        "{query} {mode} s{number} {name}: {}, {rows_in} -> {rows_out} rows, {time:.2} ms, {each:.1} ns/row",
+                        stage.engine
+                    );
+                }
+            }
+        }
     }
 }
 

@@ -102,6 +102,9 @@ pub struct BenchArguments {
     /// Write one JSON object a line, for each query and mode.
     #[arg(long, value_name = "OUT")]
     pub json: Option<PathBuf>,
+    /// Show what every stage did in the last run of each query and mode.
+    #[arg(long)]
+    pub stages: bool,
     /// Rows of the generated data of `bench micro`.
     #[arg(long, default_value_t = 4_000_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     pub rows: u64,

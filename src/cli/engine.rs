@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::physical_plan::{ExecutionPlan, collect};
-use stagefuse::{CompiledExec, EngineKind, Session};
+use stagefuse::{CompiledExec, EngineKind, Session, StageMetrics};
 
 use super::arguments::Mode;
 use super::failure::Failure;
@@ -50,6 +50,8 @@ pub struct Compilation {
     pub stages: usize,
     pub native_stages: usize,
     pub fallbacks: Vec<String>,
+    /// Every stage with what it did.
+    pub of_stages: Vec<StageMetrics>,
 }
 
 /// One run of a text of statements, from SQL to the last batch.
@@ -90,7 +92,8 @@ fn add_compilation(plan: &Arc<dyn ExecutionPlan>, total: &mut Compilation) {
             total.code_bytes += stage.code_bytes;
             total.stages += 1;
             total.native_stages += usize::from(stage.engine == EngineKind::Native);
-            total.fallbacks.extend(stage.fallback.map(|reason| reason.to_string()));
+            total.fallbacks.extend(stage.fallback.as_ref().map(|reason| reason.to_string()));
+            total.of_stages.push(stage);
         }
     }
     for child in plan.children() {

@@ -1,8 +1,8 @@
 //! Hash joins: the left side builds, the right side probes.
 
 use datafusion::common::NullEquality;
-use datafusion::physical_plan::joins::HashJoinExec;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::joins::HashJoinExec;
 
 use super::join::Join;
 use super::{Lowering, Pipe, Result, declined};

@@ -64,7 +64,17 @@ impl GroupTable {
             range: 0,
         };
         let layout = layout.clone();
-        GroupTable { head, slots: vec![], direct: vec![], block: Block::new(), layout, hashed: 0, least: i64::MAX, greatest: i64::MIN, held: 0 }
+        GroupTable {
+            head,
+            slots: vec![],
+            direct: vec![],
+            block: Block::new(),
+            layout,
+            hashed: 0,
+            least: i64::MAX,
+            greatest: i64::MIN,
+            held: 0,
+        }
     }
 
     /// A table without groups that these numbers address, with room for `rows` groups.

@@ -242,7 +242,8 @@ mod tests {
 
     #[test]
     fn every_row_is_in_the_chain_of_its_key() {
-        let cases = [(0, 1, 1), (1, 1, 1), (300, 7, 1), (1000, 1000, 3), (1000, 1000, 1 << 40), (200_000, 150_000, 4), (200_000, 150_000, 1 << 30)];
+        let cases =
+            [(0, 1, 1), (1, 1, 1), (300, 7, 1), (1000, 1000, 3), (1000, 1000, 1 << 40), (200_000, 150_000, 4), (200_000, 150_000, 1 << 30)];
         for (rows, distinct, spread) in cases {
             for null_equal in [false, true] {
                 let (table, layout) = build(rows, distinct, spread, null_equal);

@@ -240,7 +240,12 @@ impl Lowering {
         Some(scope.s.op(Op::Param(param), ty))
     }
 
-    fn character_length(&mut self, scope: &mut Scope<'_>, expr: &Arc<dyn PhysicalExpr>, function: &ScalarFunctionExpr) -> Result<Option<Value>> {
+    fn character_length(
+        &mut self,
+        scope: &mut Scope<'_>,
+        expr: &Arc<dyn PhysicalExpr>,
+        function: &ScalarFunctionExpr,
+    ) -> Result<Option<Value>> {
         let [text] = function.args() else { return Ok(None) };
         let result = self.result_type(scope, expr);
         let text = self.scoped(scope, text)?;
