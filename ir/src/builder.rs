@@ -172,6 +172,11 @@ impl StageBuilder {
         Region { body, result }
     }
 
+    /// Closes the innermost region, which has turned out not to be needed, and drops what it holds.
+    pub fn drop_region(&mut self) {
+        self.regions.pop();
+    }
+
     /// Appends what a closed region holds, where that turns out not to need a region.
     pub fn adopt(&mut self, region: Region) {
         for (value, op) in region.body {

@@ -77,7 +77,7 @@ impl CompiledExec {
         if original.boundedness().is_unbounded() {
             return None;
         }
-        let lowered = match lower(original) {
+        let lowered = match lower(original, config) {
             Ok(lowered) => lowered,
             Err(declined) => {
                 tracing::trace!(node = original.name(), ?declined, "not lowered");

@@ -34,7 +34,7 @@ pub(super) struct Join<'a> {
 }
 
 /// The table that a left side became.
-struct Table {
+pub(super) struct Table {
     join: stagefuse_ir::Join,
     keys: Vec<Type>,
     /// Numbers of the left side's columns that are in the payload, and their types.
@@ -42,6 +42,11 @@ struct Table {
     /// Columns of the left side.
     width: usize,
 }
+
+/// Yields the keys of a branch.
+type Keys<'a> = dyn FnMut(&mut Lowering, &mut Branch) -> Result<Vec<Value>> + 'a;
+/// Yields the condition on a pair of rows, if there is one, given the table's columns.
+type Residual<'a> = dyn FnMut(&mut Lowering, &mut Branch, &[Option<Value>]) -> Result<Option<Value>> + 'a;
 
 impl Lowering {
     pub(super) fn join(&mut self, join: &Join<'_>) -> Result<Pipe> {
@@ -59,7 +64,13 @@ impl Lowering {
             _ => None,
         };
         let only_marks = matches!(join.join_type, JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark);
-        let table = self.build(join, rows.is_some())?;
+        let left = self.below(join.left)?;
+        let schema = join.left.schema();
+        let mut left_keys = |lowering: &mut Lowering, branch: &mut Branch| {
+            let keys = join.on.iter().map(|(key, _)| lowering.expr(&mut branch.s, &branch.columns, &schema, key));
+            keys.collect::<Result<Vec<Value>>>()
+        };
+        let table = self.build_table(&join.note, left, &mut left_keys, join.null_equal, rows.is_some())?;
         let mut pipe = Pipe { branches: vec![] };
         for branch in self.below(join.right)?.branches {
             pipe.branches.extend(self.probe(join, &table, kind, rows.is_some(), only_marks, branch)?);
@@ -71,32 +82,35 @@ impl Lowering {
         Ok(pipe)
     }
 
-    /// The stages of the left side, which end in the table.
-    fn build(&mut self, join: &Join<'_>, tracked: bool) -> Result<Table> {
-        let mut left = self.below(join.left)?;
-        let schema = join.left.schema();
-        left.note(&join.note);
-        let columns = left.known_columns();
+    /// The stages of a side that builds: they end in the table.
+    pub(super) fn build_table(
+        &mut self,
+        note: &str,
+        mut side: Pipe,
+        keys_of: &mut Keys<'_>,
+        null_equal: bool,
+        tracked: bool,
+    ) -> Result<Table> {
+        side.note(note);
+        let columns = side.known_columns();
+        let width = side.branches.iter().map(|branch| branch.columns.len()).max().unwrap_or(0);
         let (mut keys, mut payloads) = (vec![], vec![]);
-        for branch in &mut left.branches {
-            let of_branch = join.on.iter().map(|(key, _)| self.expr(&mut branch.s, &branch.columns, &schema, key));
-            keys.push(of_branch.collect::<Result<Vec<Value>>>()?);
+        for branch in &mut side.branches {
+            keys.push(keys_of(self, branch)?);
             payloads.push(columns.iter().filter_map(|column| branch.columns[*column]).collect::<Vec<Value>>());
         }
         let types_of = |values: &[Vec<Value>]| {
-            let types = left.branches.iter().zip(values).map(|(branch, values)| values.iter().map(|value| branch.s.ty(*value)).collect());
+            let types = side.branches.iter().zip(values).map(|(branch, values)| values.iter().map(|value| branch.s.ty(*value)).collect());
             common_types(&types.collect::<Vec<Vec<Type>>>())
         };
         let (Some(key_types), Some(payload_types)) = (types_of(&keys), types_of(&payloads)) else {
-            return declined("a join whose left side has several types in one column");
+            return declined("a join whose build side has several types in one column");
         };
         if key_types.iter().any(|ty| ty.sql.is_float()) {
             return declined("a join on a float");
         }
-        let decl = JoinDecl { keys: key_types.clone(), payload: payload_types.clone(), null_equal: join.null_equal, tracked };
-        let table = self.p.join(decl);
-        let width = join.left.schema().fields().len();
-        for ((branch, keys), payload) in left.branches.into_iter().zip(keys).zip(payloads) {
+        let table = self.p.join(JoinDecl { keys: key_types.clone(), payload: payload_types.clone(), null_equal, tracked });
+        for ((branch, keys), payload) in side.branches.into_iter().zip(keys).zip(payloads) {
             self.p.stage(branch.sink(Sink::Build { join: table, keys, payload }));
         }
         Ok(Table { join: table, keys: key_types, payload: columns.into_iter().zip(payload_types).collect(), width })
@@ -115,47 +129,79 @@ impl Lowering {
         let schema = join.right.schema();
         right.s.note(join.note.as_str());
         let mut keys = vec![];
-        for ((_, key), ty) in join.on.iter().zip(&table.keys) {
-            let value = self.expr(&mut right.s, &right.columns, &schema, key)?;
-            if right.s.ty(value).sql != ty.sql {
-                return declined(format!("a join of {} with {ty}", right.s.ty(value)));
-            }
-            keys.push(value);
+        for (_, key) in join.on {
+            keys.push(self.expr(&mut right.s, &right.columns, &schema, key)?);
+        }
+        let mut residual = |lowering: &mut Lowering, right: &mut Branch, left: &[Option<Value>]| {
+            let Some(filter) = join.filter else { return Ok(None) };
+            let sides = filter.column_indices().iter().map(|column| match column.side {
+                JoinSide::Left => left[column.index],
+                JoinSide::Right => right.columns[column.index],
+                JoinSide::None => None,
+            });
+            let sides: Vec<_> = sides.collect();
+            lowering.expr(&mut right.s, &sides, filter.schema(), filter.expression()).map(Some)
+        };
+        if only_marks {
+            let (probe, _) = self.probe_of(&mut right, table, kind, marks_build, keys, &mut residual)?;
+            self.p.stage(right.sink(Sink::Mark { probe }));
+            return Ok(None);
+        }
+        let left_columns = self.look_up(&mut right, table, kind, marks_build, keys, &mut residual)?;
+        if matches!(kind, ProbeKind::Inner | ProbeKind::Outer) {
+            right.columns = left_columns.into_iter().chain(right.columns).collect();
+        } else if kind == ProbeKind::Mark {
+            right.columns.extend(left_columns);
+        }
+        Ok(Some(right))
+    }
+
+    /// Looks the rows of a branch up. Yields the table's columns; for [`ProbeKind::Mark`] the mark alone.
+    pub(super) fn look_up(
+        &mut self,
+        branch: &mut Branch,
+        table: &Table,
+        kind: ProbeKind,
+        marks_build: bool,
+        keys: Vec<Value>,
+        residual: &mut Residual<'_>,
+    ) -> Result<Vec<Option<Value>>> {
+        let (probe, columns) = self.probe_of(branch, table, kind, marks_build, keys, residual)?;
+        let mark = probe.mark;
+        branch.s.probe(probe);
+        Ok(if mark.is_some() { vec![mark] } else { columns })
+    }
+
+    fn probe_of(
+        &mut self,
+        branch: &mut Branch,
+        table: &Table,
+        kind: ProbeKind,
+        marks_build: bool,
+        keys: Vec<Value>,
+        residual: &mut Residual<'_>,
+    ) -> Result<(Probe, Vec<Option<Value>>)> {
+        if let Some((key, ty)) = keys.iter().zip(&table.keys).find(|(key, ty)| branch.s.ty(**key).sql != ty.sql) {
+            return declined(format!("a join of {} with {ty}", branch.s.ty(*key)));
         }
         let mut left_columns = vec![None; table.width];
         let mut columns = vec![None; table.keys.len()];
         for (index, ty) in &table.payload {
-            let value = right.s.value(ty.with_nullable(ty.nullable || kind == ProbeKind::Outer));
+            let value = branch.s.value(ty.with_nullable(ty.nullable || kind == ProbeKind::Outer));
             left_columns[*index] = Some(value);
             columns.push(Some(value));
         }
-        let residual = match join.filter {
-            None => None,
-            Some(filter) => {
-                let sides = filter.column_indices().iter().map(|column| match column.side {
-                    JoinSide::Left => left_columns[column.index],
-                    JoinSide::Right => right.columns[column.index],
-                    JoinSide::None => None,
-                });
-                let sides: Vec<_> = sides.collect();
-                right.s.begin_region();
-                let condition = self.expr(&mut right.s, &sides, filter.schema(), filter.expression())?;
-                Some(right.s.end_region(condition))
+        branch.s.begin_region();
+        let condition = residual(self, branch, &left_columns)?;
+        let residual = match condition {
+            Some(condition) => Some(branch.s.end_region(condition)),
+            None => {
+                branch.s.drop_region();
+                None
             }
         };
-        let mark = (kind == ProbeKind::Mark).then(|| right.s.value(Type::boolean(false)));
-        let probe = Probe { join: table.join, kind, keys, columns, mark, residual, marks_build };
-        if only_marks {
-            self.p.stage(right.sink(Sink::Mark { probe }));
-            return Ok(None);
-        }
-        right.s.probe(probe);
-        right.columns = match kind {
-            ProbeKind::Inner | ProbeKind::Outer => left_columns.into_iter().chain(right.columns).collect(),
-            ProbeKind::Mark => right.columns.into_iter().chain([mark]).collect(),
-            ProbeKind::Semi | ProbeKind::Anti => right.columns,
-        };
-        Ok(Some(right))
+        let mark = (kind == ProbeKind::Mark).then(|| branch.s.value(Type::boolean(false)));
+        Ok((Probe { join: table.join, kind, keys, columns, mark, residual, marks_build }, left_columns))
     }
 
     /// A stage over rows of the table, after all probes.

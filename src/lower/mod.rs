@@ -10,6 +10,7 @@ mod hash_join;
 mod join;
 mod limit;
 mod nested_loop_join;
+mod order;
 mod pipe;
 mod projection;
 mod scan;
@@ -32,6 +33,8 @@ use datafusion::physical_plan::union::UnionExec;
 use stagefuse_ir::builder::ProgramBuilder;
 use stagefuse_ir::{Program, Sink, StmtKind, Type, UnaryOp, passes, verifier};
 use stagefuse_runtime::OpaqueExpr;
+
+use crate::config::StagefuseConfig;
 
 pub(crate) use pipe::{Branch, Pipe};
 
@@ -78,8 +81,8 @@ pub(crate) fn declined<T>(why: impl Into<String>) -> Result<T> {
 ///
 /// # Errors
 /// Where the root itself cannot be lowered, or lowering it gains nothing. The caller then looks at its children.
-pub fn lower(plan: &Arc<dyn ExecutionPlan>) -> Result<Lowered> {
-    let mut lowering = Lowering::default();
+pub fn lower(plan: &Arc<dyn ExecutionPlan>, config: &StagefuseConfig) -> Result<Lowered> {
+    let mut lowering = Lowering { reorders: config.reorder_joins.get(), ..Lowering::default() };
     let pipe = lowering.operator(plan)?.ok_or(Declined::NothingToGain)?;
     let output = lowering.emit(plan, pipe)?;
     if !works(lowering.p.program()) {
@@ -116,26 +119,62 @@ pub(crate) struct Lowering {
     pub(crate) memory: Vec<Option<Vec<Vec<RecordBatch>>>>,
     pub(crate) opaques: Vec<Arc<dyn OpaqueExpr>>,
     pub(crate) params: Vec<Arc<dyn PhysicalExpr>>,
+    /// Whether joins may be put in another order.
+    reorders: bool,
+}
+
+/// How far lowering has come.
+struct Mark {
+    program: Program,
+    children: usize,
+    opaques: usize,
+    params: usize,
 }
 
 impl Lowering {
     /// Lowers a plan; what has no lowering becomes a leaf.
     pub(crate) fn node(&mut self, plan: &Arc<dyn ExecutionPlan>) -> Result<Pipe> {
-        let mark = (self.p.program().clone(), self.children.len(), self.opaques.len(), self.params.len());
+        let mark = self.mark();
         match self.operator(plan) {
             Ok(Some(pipe)) => Ok(pipe),
             Ok(None) => self.scan(plan),
             Err(Declined::Bug(bug)) => Err(Declined::Bug(bug)),
             Err(reason) => {
                 tracing::debug!(plan = plan.name(), %reason, "stays a DataFusion operator");
-                // What was lowered on the way is taken back.
-                *self.p.program_mut() = mark.0;
-                self.children.truncate(mark.1);
-                self.projections.truncate(mark.1);
-                self.memory.truncate(mark.1);
-                self.opaques.truncate(mark.2);
-                self.params.truncate(mark.3);
+                self.take_back(mark);
                 self.scan(plan)
+            }
+        }
+    }
+
+    fn mark(&self) -> Mark {
+        Mark { program: self.p.program().clone(), children: self.children.len(), opaques: self.opaques.len(), params: self.params.len() }
+    }
+
+    /// Takes back what was lowered since.
+    fn take_back(&mut self, mark: Mark) {
+        *self.p.program_mut() = mark.program;
+        self.children.truncate(mark.children);
+        self.projections.truncate(mark.children);
+        self.memory.truncate(mark.children);
+        self.opaques.truncate(mark.opaques);
+        self.params.truncate(mark.params);
+    }
+
+    /// Joins in an order of our own, where that is wanted and possible, else as the plan has them.
+    fn reordered(&mut self, join: &HashJoinExec) -> Result<Pipe> {
+        if !self.reorders {
+            return self.hash_join(join);
+        }
+        let mark = self.mark();
+        match self.ordered_joins(join) {
+            Ok(Some(pipe)) => Ok(pipe),
+            Ok(None) => self.hash_join(join),
+            Err(Declined::Bug(bug)) => Err(Declined::Bug(bug)),
+            Err(reason) => {
+                tracing::debug!(%reason, "joins stay in the plan's order");
+                self.take_back(mark);
+                self.hash_join(join)
             }
         }
     }
@@ -149,7 +188,7 @@ impl Lowering {
         } else if let Some(aggregate) = plan.downcast_ref::<AggregateExec>() {
             self.aggregate(aggregate)?
         } else if let Some(join) = plan.downcast_ref::<HashJoinExec>() {
-            self.hash_join(join)?
+            self.reordered(join)?
         } else if let Some(join) = plan.downcast_ref::<NestedLoopJoinExec>() {
             self.nested_loop_join(join)?
         } else if let Some(join) = plan.downcast_ref::<CrossJoinExec>() {

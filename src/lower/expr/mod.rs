@@ -179,6 +179,12 @@ impl Lowering {
         Ok(scope.s.op(Op::If(decides, Box::new(then), Box::new(otherwise)), ty))
     }
 
+    /// Both conditions.
+    pub(crate) fn both(&mut self, s: &mut StageBuilder, a: Value, b: Value) -> Value {
+        let ty = Type::boolean(s.ty(a).nullable || s.ty(b).nullable);
+        s.binary(BinaryOp::And, a, b, ty)
+    }
+
     fn like(&mut self, scope: &mut Scope<'_>, like: &LikeExpr) -> Result<Option<Value>> {
         let pattern =
             like.pattern().downcast_ref::<Literal>().and_then(|pattern| pattern.value().try_as_str().flatten().map(str::to_string));

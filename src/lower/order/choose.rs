@@ -1,0 +1,166 @@
+//! Chooses the order of joins: dynamic programming over sets of leaves (Selinger et al. 1979, over bushy trees), by the rows that each join builds, probes
+//! and yields.
+
+use super::estimate::Estimate;
+use super::graph::{Col, Graph, Leaves};
+
+/// More leaves than this keep the plan's order: the number of pairs of sets grows threefold with each.
+pub(super) const MAX_LEAVES: usize = 11;
+
+/// Cost of a row that is built, in nanoseconds, as measured on TPC-H.
+const BUILD: f64 = 15.0;
+/// Of one that looks up in a table that fits the cache, or does not.
+const PROBE_CACHED: f64 = 2.0;
+const PROBE_MISSING: f64 = 8.0;
+/// Of one that comes out.
+const PASS: f64 = 1.0;
+/// Rows of a table that fit the second-level cache.
+const CACHED_ROWS: f64 = 30_000.0;
+/// What a condition lets through that nothing is known of.
+const CONDITION: f64 = 0.3;
+
+/// An order of joins.
+pub(super) enum Tree {
+    Leaf(usize),
+    /// The first side builds, the second looks up.
+    Join(Box<Tree>, Box<Tree>),
+}
+
+impl Tree {
+    pub(super) fn leaves(&self) -> Leaves {
+        match self {
+            Tree::Leaf(leaf) => 1 << leaf,
+            Tree::Join(build, probe) => build.leaves() | probe.leaves(),
+        }
+    }
+}
+
+/// The best way found to join a set of leaves.
+#[derive(Copy, Clone)]
+struct Plan {
+    cost: f64,
+    rows: f64,
+    /// The sides; none of a single leaf.
+    sides: Option<(Leaves, Leaves)>,
+}
+
+/// The cheapest order. `None` where the leaves are too many, or not all connected.
+pub(super) fn choose(graph: &Graph) -> Option<Tree> {
+    let count = graph.leaves.len();
+    if count > MAX_LEAVES {
+        return None;
+    }
+    let estimates: Vec<Estimate> = graph.leaves.iter().map(|leaf| Estimate::of(&leaf.plan)).collect();
+    let statistics = Statistics::of(graph, &estimates);
+    let all: Leaves = (1 << count) - 1;
+    let mut plans: Vec<Option<Plan>> = vec![None; 1 << count];
+    for (leaf, estimate) in estimates.iter().enumerate() {
+        plans[1 << leaf] = Some(Plan { cost: 0.0, rows: estimate.rows, sides: None });
+    }
+    // Every subset comes after its own subsets.
+    for set in 1..=all {
+        if set.count_ones() < 2 {
+            continue;
+        }
+        let mut build = (set - 1) & set;
+        while build > 0 {
+            let probe = set ^ build;
+            if let (Some(b), Some(p)) = (plans[build as usize], plans[probe as usize])
+                && let Some(plan) = statistics.join(graph, (build, b), (probe, p))
+                && plans[set as usize].is_none_or(|best| plan.cost < best.cost)
+            {
+                plans[set as usize] = Some(plan);
+            }
+            build = (build - 1) & set;
+        }
+    }
+    tree(&plans, all)
+}
+
+fn tree(plans: &[Option<Plan>], set: Leaves) -> Option<Tree> {
+    match plans[set as usize]?.sides {
+        None => Some(Tree::Leaf(set.trailing_zeros() as usize)),
+        Some((build, probe)) => Some(Tree::Join(Box::new(tree(plans, build)?), Box::new(tree(plans, probe)?))),
+    }
+}
+
+/// The columns of two sides that must be equal: one pair for each class that both have.
+pub(super) fn key_pairs(graph: &Graph, build: Leaves, probe: Leaves) -> Vec<(Col, Col)> {
+    let of = |class: &[Col], leaves: Leaves| {
+        let mut members = class.iter().filter(|col| leaves & 1 << col.leaf != 0).copied();
+        let first = members.next()?;
+        // A leaf of a semi join has no columns behind its join.
+        std::iter::once(first).chain(members).find(|col| !graph.leaves[col.leaf].semi || leaves.count_ones() == 1)
+    };
+    graph.classes.iter().filter_map(|class| Some((of(class, build)?, of(class, probe)?))).collect()
+}
+
+/// What is known of the columns that are joined.
+struct Statistics {
+    rows: Vec<f64>,
+    /// By class and member: different values.
+    distinct: Vec<Vec<f64>>,
+}
+
+impl Statistics {
+    fn of(graph: &Graph, estimates: &[Estimate]) -> Self {
+        let of_class = |class: &Vec<Col>| class.iter().map(|col| estimates[col.leaf].distinct(col.column)).collect();
+        Statistics {
+            rows: estimates.iter().map(|estimate| estimate.rows).collect(),
+            distinct: graph.classes.iter().map(of_class).collect(),
+        }
+    }
+
+    fn distinct(&self, graph: &Graph, col: Col) -> f64 {
+        for (class, distinct) in graph.classes.iter().zip(&self.distinct) {
+            if let Some(at) = class.iter().position(|other| *other == col) {
+                return distinct[at];
+            }
+        }
+        self.rows[col.leaf]
+    }
+
+    /// The join of two sides; `None` where nothing connects them, or a semi join would have the wrong side.
+    fn join(&self, graph: &Graph, (build, b): (Leaves, Plan), (probe, p): (Leaves, Plan)) -> Option<Plan> {
+        let is_semi = |leaves: Leaves| leaves.count_ones() == 1 && graph.leaves[leaves.trailing_zeros() as usize].semi;
+        if is_semi(probe) {
+            return None;
+        }
+        let pairs = key_pairs(graph, build, probe);
+        if pairs.is_empty() {
+            return None;
+        }
+        let semi = is_semi(build);
+        if semi {
+            let keys = graph.classes.iter().filter(|class| class.iter().any(|col| 1 << col.leaf == build)).count();
+            if keys != pairs.len() {
+                return None;
+            }
+        }
+        let share = self.share(graph, &pairs);
+        let conditions = graph.conditions.iter().filter(|condition| {
+            let leaves = condition.leaves;
+            leaves & !(build | probe) == 0 && leaves & !build != 0 && leaves & !probe != 0
+        });
+        let conditions = CONDITION.powi(conditions.count() as i32);
+        let matches = (b.rows * p.rows * share * conditions).max(1.0);
+        let rows = if semi { matches.min(p.rows) } else { matches };
+        let probing = if b.rows <= CACHED_ROWS { PROBE_CACHED } else { PROBE_MISSING };
+        let cost = b.cost + p.cost + b.rows * BUILD + p.rows * probing + rows * PASS;
+        Some(Plan { cost, rows, sides: Some((build, probe)) })
+    }
+
+    /// The share of all pairs of rows that match.
+    fn share(&self, graph: &Graph, pairs: &[(Col, Col)]) -> f64 {
+        if let [(a, b)] = pairs {
+            return 1.0 / self.distinct(graph, *a).max(self.distinct(graph, *b)).max(1.0);
+        }
+        // Keys of several columns are seldom independent: no more combinations than rows, of the side that has fewer.
+        let combinations = |side: &dyn Fn(&(Col, Col)) -> Col| {
+            let product: f64 = pairs.iter().map(|pair| self.distinct(graph, side(pair))).product();
+            let rows = pairs.iter().map(|pair| self.rows[side(pair).leaf]).fold(1.0, f64::max);
+            product.min(rows).max(1.0)
+        };
+        1.0 / combinations(&|pair| pair.0).min(combinations(&|pair| pair.1))
+    }
+}

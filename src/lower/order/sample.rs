@@ -1,0 +1,144 @@
+//! Samples of plans over tables in memory: a few thousand rows, put through the plan's own filters and projections, tell more than
+//! rules of thumb do.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
+use arrow::compute::{cast, concat};
+use arrow::datatypes::{DataType, Int64Type, Schema};
+use datafusion::datasource::memory::MemorySourceConfig;
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::filter::FilterExec;
+use datafusion::physical_plan::projection::ProjectionExec;
+
+use crate::lower::exchange::below_exchange;
+
+/// Slices of a sample, evenly spread over the table, and rows of each: within a slice neighbours tell how often a value repeats.
+const SLICES: usize = 8;
+const SLICE_ROWS: usize = 512;
+
+/// Some rows of a plan.
+pub(super) struct Sample {
+    /// Rows of the table, with the plan's columns, whether they pass its filters or not.
+    batch: RecordBatch,
+    /// Which of them pass.
+    kept: Vec<bool>,
+    /// Rows of the table.
+    total: usize,
+}
+
+impl Sample {
+    /// Takes a sample; `None` where the plan is more than filters and projections over a table in memory.
+    pub(super) fn of(plan: &Arc<dyn ExecutionPlan>) -> Option<Sample> {
+        let plan = below_exchange(plan);
+        if let Some(filter) = plan.downcast_ref::<FilterExec>() {
+            let mut sample = Sample::of(filter.input())?;
+            let passes = column(filter.predicate(), &sample.batch)?;
+            let passes = passes.as_boolean_opt()?;
+            for (row, kept) in sample.kept.iter_mut().enumerate() {
+                *kept &= passes.is_valid(row) && passes.value(row);
+            }
+            if let Some(projection) = filter.projection() {
+                sample.batch = sample.batch.project(projection).ok()?;
+            }
+            return Some(sample);
+        }
+        if let Some(projection) = plan.downcast_ref::<ProjectionExec>() {
+            let sample = Sample::of(projection.input())?;
+            let columns = projection.expr().iter().map(|expr| column(&expr.expr, &sample.batch)).collect::<Option<Vec<_>>>()?;
+            let batch = batch_of(projection.schema(), columns, sample.kept.len())?;
+            return Some(Sample { batch, ..sample });
+        }
+        Sample::of_table(plan)
+    }
+
+    fn of_table(plan: &Arc<dyn ExecutionPlan>) -> Option<Sample> {
+        let scan = plan.downcast_ref::<DataSourceExec>()?;
+        let source = scan.data_source().downcast_ref::<MemorySourceConfig>()?;
+        let batches: Vec<&RecordBatch> = source.partitions().iter().flatten().filter(|batch| batch.num_rows() > 0).collect();
+        let total: usize = batches.iter().map(|batch| batch.num_rows()).sum();
+        let mut slices: Vec<(usize, usize, usize)> = vec![];
+        for slice in 0..SLICES {
+            // The first and the last rows are among them.
+            let mut first = total.saturating_sub(SLICE_ROWS) * slice / (SLICES - 1);
+            let batch = batches.iter().position(|batch| {
+                let is_here = first < batch.num_rows();
+                if !is_here {
+                    first -= batch.num_rows();
+                }
+                is_here
+            });
+            let Some(batch) = batch else { continue };
+            let rows = SLICE_ROWS.min(batches[batch].num_rows() - first);
+            if !slices.contains(&(batch, first, rows)) {
+                slices.push((batch, first, rows));
+            }
+        }
+        let schema = plan.schema();
+        let columns: Vec<usize> = match source.projection() {
+            Some(projection) => projection.iter().copied().collect(),
+            None => (0..schema.fields().len()).collect(),
+        };
+        let rows = slices.iter().map(|(_, _, rows)| rows).sum();
+        let columns = columns.iter().map(|column| {
+            let parts: Vec<ArrayRef> =
+                slices.iter().map(|(batch, first, rows)| batches[*batch].column(*column).slice(*first, *rows)).collect();
+            match parts.as_slice() {
+                [] => None,
+                parts => concat(&parts.iter().map(|part| &**part).collect::<Vec<&dyn Array>>()).ok(),
+            }
+        });
+        let batch = batch_of(schema, columns.collect::<Option<Vec<_>>>()?, rows)?;
+        Some(Sample { kept: vec![true; rows], batch, total })
+    }
+
+    /// How many rows the plan has.
+    pub(super) fn rows(&self) -> f64 {
+        let kept = self.kept.iter().filter(|kept| **kept).count() as f64;
+        // Where no row of the sample passes, few do, but perhaps not none.
+        self.total as f64 * kept.max(0.5) / self.kept.len().max(1) as f64
+    }
+
+    /// How many different values a column of the table has.
+    pub(super) fn distinct(&self, column: usize) -> f64 {
+        let (rows, total) = (self.kept.len().max(1) as f64, self.total.max(1) as f64);
+        let array = self.batch.column(column);
+        let numbers = match array.data_type() {
+            data_type if data_type.is_integer() || *data_type == DataType::Date32 => cast(array, &DataType::Int64).ok(),
+            _ => None,
+        };
+        let Some(numbers) = numbers else {
+            let different = text_distinct(array).unwrap_or(rows);
+            // Few in the sample: it has most likely met them all.
+            return if different < rows / 10.0 { different } else { different / rows * total };
+        };
+        let numbers = numbers.as_primitive::<Int64Type>();
+        // In each slice by itself: how often a value repeats among its neighbours.
+        let mut different = 0;
+        for first in (0..numbers.len()).step_by(SLICE_ROWS) {
+            let slice = numbers.slice(first, SLICE_ROWS.min(numbers.len() - first));
+            different += slice.iter().flatten().collect::<HashSet<_>>().len();
+        }
+        let (least, greatest) = (arrow::compute::min(numbers).unwrap_or(0), arrow::compute::max(numbers).unwrap_or(0));
+        let range = greatest as f64 - least as f64 + 1.0;
+        (different as f64 / rows * total).min(range).max(1.0)
+    }
+}
+
+fn text_distinct(array: &ArrayRef) -> Option<f64> {
+    let text = cast(array, &DataType::Utf8View).ok()?;
+    Some(text.as_string_view().iter().flatten().collect::<HashSet<_>>().len() as f64)
+}
+
+fn batch_of(schema: Arc<Schema>, columns: Vec<ArrayRef>, rows: usize) -> Option<RecordBatch> {
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    RecordBatch::try_new_with_options(schema, columns, &options).ok()
+}
+
+/// An expression over the sample. One that fails, or knows its value only later, tells nothing.
+fn column(expr: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> Option<ArrayRef> {
+    expr.evaluate(batch).and_then(|value| value.into_array(batch.num_rows())).ok()
+}
