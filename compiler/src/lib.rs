@@ -10,6 +10,7 @@ mod module;
 mod options;
 mod row;
 mod scalar;
+mod select;
 mod sink;
 mod source;
 mod stage;

@@ -4,16 +4,13 @@ use std::mem::offset_of;
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value as ClifValue, types};
-use stagefuse_ir::abi::{ColumnView, Morsel, STR_INLINE, WorkerHead};
+use stagefuse_ir::abi::{ColumnView, Morsel, STR_INLINE};
 use stagefuse_ir::layout::{Field, RowLayout};
 use stagefuse_ir::{EntityRef, JoinRows, Op, Repr, Source, StmtKind, Storage, Type, Value};
 
 use crate::error::Result;
 use crate::stage::Gen;
 use crate::value::{Val, clif_type};
-
-/// Rows that are selected at a time, ahead of the row loop: their numbers stay in the first-level cache.
-const SELECTION_ROWS: i128 = 1024;
 
 /// The addresses of a column, loaded once ahead of the loops.
 #[derive(Copy, Clone)]
@@ -127,9 +124,6 @@ impl Gen<'_> {
 
     /// Number of statements at the start of the body that only filter on columns, by operations that neither fail nor call.
     pub(crate) fn leading_filters(&self) -> usize {
-        if !matches!(self.decl.source, Source::Input { .. }) {
-            return 0;
-        }
         let mut end = 0;
         for (index, stmt) in self.decl.body.iter().enumerate() {
             match &stmt.kind {
@@ -151,89 +145,6 @@ impl Gen<'_> {
             Op::In(a, lits) => lits.len() <= 8 && (no_text(&[a]) || lits.iter().all(|lit| self.short_literal(*lit).is_some())),
             Op::If(..) | Op::Like(..) | Op::Substr(..) | Op::Opaque(..) => false,
         }
-    }
-
-    /// Two loops over each run of 1,024 rows: the first selects without branches, the second goes over what was selected.
-    ///
-    /// Mispredicted branches, not instructions, are what a selective scan costs.
-    pub(crate) fn selected_rows(&mut self, rows: ClifValue, leading: usize) -> Result<()> {
-        let selection = self.head(offset_of!(WorkerHead, selection));
-        let zero = self.iconst(types::I64, 0);
-        let (chunk, chunk_body, done) = (self.block(), self.block(), self.block());
-        let start = self.b.append_block_param(chunk, types::I64);
-        self.jump(chunk, &[zero]);
-        self.b.switch_to_block(chunk);
-        let more = self.b.ins().icmp(IntCC::UnsignedLessThan, start, rows);
-        self.b.ins().brif(more, chunk_body, &[], done, &[]);
-        self.b.switch_to_block(chunk_body);
-        let size = self.iconst(types::I64, SELECTION_ROWS);
-        let end = self.b.ins().iadd(start, size);
-        let end = self.b.ins().umin(end, rows);
-
-        // The selecting loop. Its values are not visible in the row loop, which computes again what it needs.
-        let (select, fused) = (self.block(), self.block());
-        let i = self.b.append_block_param(select, types::I64);
-        let count = self.b.append_block_param(select, types::I64);
-        let selected = self.b.append_block_param(fused, types::I64);
-        self.jump(select, &[start, zero]);
-        self.b.switch_to_block(select);
-        self.row = i;
-        self.enter_scope();
-        let mut keep = None;
-        let decl = self.decl;
-        for stmt in &decl.body[..leading] {
-            match &stmt.kind {
-                StmtKind::Let(value, op) => {
-                    let val = self.op(*value, op)?;
-                    self.define(*value, val);
-                }
-                StmtKind::Filter(value) => {
-                    let condition = self.condition(*value)?;
-                    keep = self.both(keep, Some(condition));
-                }
-                StmtKind::Probe(_) | StmtKind::Limit(_) => {}
-            }
-        }
-        self.leave_scope();
-        let keep = self.validity(keep);
-        let at = self.b.ins().ishl_imm_s(count, 2);
-        let at = self.b.ins().iadd(selection, at);
-        let number = self.b.ins().ireduce(types::I32, i);
-        self.store(number, at, 0);
-        let keep = self.b.ins().uextend(types::I64, keep);
-        let count = self.b.ins().iadd(count, keep);
-        let following = self.b.ins().iadd_imm_s(i, 1);
-        let more = self.b.ins().icmp(IntCC::UnsignedLessThan, following, end);
-        self.b.ins().brif(more, select, &[following.into(), count.into()], fused, &[count.into()]);
-
-        // The row loop.
-        let (head, body, next) = (self.block(), self.block(), self.block());
-        let k = self.b.append_block_param(head, types::I64);
-        self.b.switch_to_block(fused);
-        self.jump(head, &[zero]);
-        self.b.switch_to_block(head);
-        let more = self.b.ins().icmp(IntCC::UnsignedLessThan, k, selected);
-        self.b.ins().brif(more, body, &[], chunk, &[end.into()]);
-        self.b.switch_to_block(body);
-        let at = self.b.ins().ishl_imm_s(k, 2);
-        let at = self.b.ins().iadd(selection, at);
-        let number = self.load(types::I32, at, 0);
-        self.row = self.b.ins().uextend(types::I64, number);
-        self.next = next;
-        // What only the filters needed is dead code here; Cranelift drops it.
-        for stmt in &decl.body[..leading] {
-            if let StmtKind::Let(value, op) = &stmt.kind {
-                let val = self.op(*value, op)?;
-                self.define(*value, val);
-            }
-        }
-        self.statements(leading)?;
-        self.b.switch_to_block(next);
-        let following = self.b.ins().iadd_imm_s(k, 1);
-        self.jump(head, &[following]);
-        self.b.switch_to_block(done);
-        self.leave(stagefuse_ir::abi::Status::Ok);
-        Ok(())
     }
 
     /// Loads a value of the current row.

@@ -89,11 +89,9 @@ impl<'a> Gen<'a> {
         self.origin(&decl.name);
         self.prepare_source(morsel);
         let rows = self.load(types::I64, morsel, offset_of!(Morsel, rows));
-        let leading = self.leading_filters();
-        if leading > 0 {
-            self.selected_rows(rows, leading)?;
-        } else {
-            self.all_rows(rows, morsel)?;
+        match self.selection() {
+            Some(selection) => self.selected_rows(rows, &selection)?,
+            None => self.all_rows(rows, morsel)?,
         }
 
         // What the loops branch to when they are done has been generated; now the ways out.
@@ -174,6 +172,11 @@ impl<'a> Gen<'a> {
 
     pub(crate) fn define(&mut self, value: Value, val: Val) {
         self.scopes.last_mut().expect("there is a scope").insert(value, val);
+    }
+
+    /// Whether the value has been computed where that is visible.
+    pub(crate) fn is_computed(&self, value: Value) -> bool {
+        self.scopes.iter().any(|scope| scope.contains_key(&value))
     }
 
     /// The value in registers, loaded now if that has not been done where it is visible.

@@ -171,6 +171,13 @@ pub struct JoinHead {
     pub range: u64,
     /// Addresses of the buffers that entries lie in.
     pub bases: *const u64,
+    /// Which numeric keys there are, a bit for each number from `bits_first` on, `bits_range` in all; a key out of range is not there. Null: the table has
+    /// no such bitmap, since its keys are spread too far, or it would rule out too little.
+    pub bits: *const u8,
+    /// The key of the first bit.
+    pub bits_first: i64,
+    /// How many bits there are.
+    pub bits_range: u64,
 }
 
 /// Bits of an entry's number that say which row of its buffer it is.

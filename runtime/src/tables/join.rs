@@ -18,12 +18,20 @@ const PART_ROWS: usize = 1 << 16;
 /// Most elements of a directly addressed table for each row: as many bytes as the slots and the entry's first line take that it saves.
 const DIRECT_PER_ROW: u64 = 16;
 
+/// Most bits of the bitmap for each row: no more bytes than the rows take.
+const BITS_PER_ROW: u64 = 256;
+
+/// Bits of a bitmap that costs next to nothing: few keys are most often a selection, too.
+const SMALL_FILTER: u64 = 1024;
+
 /// A join table whose rows are all there.
 #[derive(Debug)]
 pub(crate) struct JoinTable {
     pub(crate) head: JoinHead,
     directory: Vec<AtomicU64>,
     direct: Vec<AtomicU32>,
+    /// Words of the bitmap; empty where there is none.
+    bits: Vec<AtomicU64>,
     _bases: Vec<u64>,
     rows: Vec<BuildRows>,
     /// Pieces of the rows: buffer, first row, number of rows.
@@ -47,11 +55,16 @@ impl JoinTable {
         let span = if layout.numeric { direct_span(&rows, total) } else { None };
         let slots = if span.is_some() { 1 } else { (total * 2).next_power_of_two().max(16) };
         let elements = span.map_or(0, |span| span.range as usize);
-        memory.grow(slots * 8 + elements * 4)?;
+        let filter = if layout.numeric { filter_span(&rows, total) } else { None };
+        let words = filter.map_or(0, |filter| filter.range.div_ceil(64) as usize);
+        memory.grow(slots * 8 + elements * 4 + words * 8)?;
+        let bits = zeroed_slots(words);
         let directory = zeroed_slots(slots);
         let direct = zeroed_elements(elements);
         let bases: Vec<u64> = rows.iter().map(|rows| rows.head.base as u64).collect();
-        let Span { first, range } = span.unwrap_or(Span { first: 0, range: 0 });
+        let none = Span { first: 0, range: 0 };
+        let Span { first, range } = span.unwrap_or(none);
+        let filter = filter.unwrap_or(none);
         let head = JoinHead {
             directory: directory.as_ptr().cast(),
             mask: slots as u64 - 1,
@@ -59,6 +72,9 @@ impl JoinTable {
             first,
             range,
             bases: bases.as_ptr(),
+            bits: if bits.is_empty() { std::ptr::null() } else { bits.as_ptr().cast() },
+            bits_first: filter.first,
+            bits_range: filter.range,
         };
         let mut pieces = vec![];
         for (buffer, rows) in rows.iter().enumerate() {
@@ -68,7 +84,7 @@ impl JoinTable {
         }
         let keys = if decl.null_equal { &[] } else { &layout.fields[..layout.keys] };
         let null_keys = keys.iter().filter_map(|field| field.valid).collect();
-        Ok(JoinTable { head, directory, direct, _bases: bases, rows, pieces, null_keys, layout: layout.clone() })
+        Ok(JoinTable { head, directory, direct, bits, _bases: bases, rows, pieces, null_keys, layout: layout.clone() })
     }
 
     /// Number of parts that linking has.
@@ -84,7 +100,29 @@ impl JoinTable {
 
     /// Links the rows of a part. Parts may be linked at the same time.
     pub(crate) fn link(&self, part: usize) {
-        if self.head.range > 0 { self.link_direct(part) } else { self.link_hashed(part) }
+        if self.head.range > 0 {
+            self.link_direct(part)
+        } else {
+            self.link_hashed(part)
+        }
+        if self.head.bits_range > 0 {
+            self.set_bits(part);
+        }
+    }
+
+    fn set_bits(&self, part: usize) {
+        let (base, rows) = self.part(part);
+        let span = Span { first: self.head.bits_first, range: self.head.bits_range };
+        for row in 0..rows {
+            // SAFETY: the row is one of the part's.
+            let key = unsafe { key_of(&self.layout, base.add(row * self.layout.stride as usize)) };
+            let Some(place) = key.and_then(|key| span.place(key)) else { continue };
+            // Little-endian words: the bit of byte `place / 8` that generated code looks at.
+            let (word, bit) = (&self.bits[place / 64], (1u64 << (place % 64)).to_le());
+            if word.load(Ordering::Relaxed) & bit == 0 {
+                word.fetch_or(bit, Ordering::Relaxed);
+            }
+        }
     }
 
     fn link_hashed(&self, part: usize) {
@@ -145,6 +183,15 @@ fn direct_span(rows: &[BuildRows], total: usize) -> Option<Span> {
     let greatest = rows.iter().map(|rows| rows.head.greatest).max()?;
     let numbered = rows.iter().enumerate().all(|(buffer, rows)| entry_number(buffer, rows.rows()).is_some());
     Span::of(least, greatest).filter(|span| numbered && span.is_dense(total, DIRECT_PER_ROW))
+}
+
+/// The range of the keys, where a bitmap of them shall stand ahead of the table: where it is not large, and may rule out much.
+fn filter_span(rows: &[BuildRows], total: usize) -> Option<Span> {
+    let least = rows.iter().map(|rows| rows.head.least).min()?;
+    let greatest = rows.iter().map(|rows| rows.head.greatest).max()?;
+    let span = Span::of(least, greatest)?;
+    let selective = span.range >= total as u64 * 2 || span.range <= SMALL_FILTER;
+    (selective && span.is_dense(total, BITS_PER_ROW)).then_some(span)
 }
 
 /// Zeros, as the allocator hands them out: pages that nobody touches cost nothing.

@@ -1,0 +1,295 @@
+//! Selection ahead of the row loop: which rows of a run of 1,024 are worth looking at, found without branches.
+//!
+//! Mispredicted branches and columns that need not be read, not instructions, are what a selective scan costs. So the filters at the start of
+//! a stage, and the bitmaps of the join tables that it probes, run over the scanned columns first, one pass for each set of columns, the narrowest first.
+//! A pass reads its columns for the rows that the passes before it kept. The row loop then goes over what is left.
+
+use std::mem::offset_of;
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{InstBuilder, Value as ClifValue, types};
+use stagefuse_ir::abi::{JoinHead, JoinSlot, Status, WorkerHead};
+use stagefuse_ir::layout::RowLayout;
+use stagefuse_ir::{EntityRef, Join, Op, ProbeKind, Source, Stmt, StmtKind, Value};
+
+use crate::error::Result;
+use crate::stage::Gen;
+
+/// Rows that are selected at a time: their numbers stay in the first-level cache.
+const SELECTION_ROWS: i128 = 1024;
+
+/// What rows are selected by.
+pub(crate) struct Selection {
+    /// Number of statements at the start of the body that only filter on columns.
+    leading: usize,
+    passes: Vec<Pass>,
+}
+
+enum Pass {
+    /// Booleans that must all be true.
+    Filters(Vec<Value>),
+    /// A key that must be in the bitmap of a join table, if that has one.
+    Bitmap(Join, Value),
+}
+
+/// The rows that a pass looks at.
+#[derive(Copy, Clone)]
+enum Rows {
+    /// Those from one number to before another; there is one at least.
+    Range(ClifValue, ClifValue),
+    /// The first so many of the selection.
+    Selected(ClifValue),
+}
+
+impl Gen<'_> {
+    /// How to select rows; `None` where nothing can.
+    pub(crate) fn selection(&self) -> Option<Selection> {
+        if !matches!(self.decl.source, Source::Input { .. }) {
+            return None;
+        }
+        let leading = self.leading_filters();
+        let mut passes: Vec<(u32, Vec<Value>, Pass)> = vec![];
+        for stmt in &self.decl.body[..leading] {
+            let StmtKind::Filter(value) = &stmt.kind else { continue };
+            let columns = self.columns_of(*value, leading);
+            match passes.iter_mut().find(|(_, known, _)| *known == columns) {
+                Some((_, _, Pass::Filters(filters))) => filters.push(*value),
+                _ => {
+                    let width = columns.iter().map(|column| self.ty(*column).sql.default_repr().bytes()).sum();
+                    passes.push((width, columns, Pass::Filters(vec![*value])));
+                }
+            }
+        }
+        passes.sort_by_key(|(width, ..)| *width);
+        let mut passes: Vec<Pass> = passes.into_iter().map(|(_, _, pass)| pass).collect();
+        passes.extend(self.bitmaps());
+        (!passes.is_empty()).then_some(Selection { leading, passes })
+    }
+
+    /// The probes that a row must survive and whose key is a source column, up to what has an effect on a row that a later one drops.
+    fn bitmaps(&self) -> Vec<Pass> {
+        let mut passes = vec![];
+        let counts = |stmt: &Stmt| matches!(stmt.kind, StmtKind::Limit(_));
+        let limited = self.decl.body.iter().any(counts);
+        for probe in self.decl.probes().take_while(|_| !limited) {
+            let numeric = RowLayout::join(&self.program.joins[probe.join]).numeric;
+            match probe.keys[..] {
+                [key] if numeric && matches!(probe.kind, ProbeKind::Inner | ProbeKind::Semi) && self.decl.params.contains(&key) => {
+                    passes.push(Pass::Bitmap(probe.join, key));
+                }
+                _ => {}
+            }
+            if probe.marks_build {
+                break;
+            }
+        }
+        passes
+    }
+
+    /// The source columns that a value of the leading statements is computed from, in order.
+    fn columns_of(&self, value: Value, leading: usize) -> Vec<Value> {
+        let mut columns = vec![];
+        let mut pending = vec![value];
+        while let Some(value) = pending.pop() {
+            if self.decl.params.contains(&value) {
+                columns.push(value);
+            } else if let Some(op) = self.leading_op(value, leading) {
+                op.for_each_operand(&mut |operand| pending.push(operand));
+            }
+        }
+        columns.sort();
+        columns.dedup();
+        columns
+    }
+
+    fn leading_op(&self, value: Value, leading: usize) -> Option<&Op> {
+        self.decl.body[..leading].iter().find_map(|stmt| match &stmt.kind {
+            StmtKind::Let(defined, op) if *defined == value => Some(op),
+            _ => None,
+        })
+    }
+
+    /// The loop over runs of rows: the passes, then the row loop over what they kept.
+    pub(crate) fn selected_rows(&mut self, rows: ClifValue, how: &Selection) -> Result<()> {
+        let selection = self.head(offset_of!(WorkerHead, selection));
+        let zero = self.iconst(types::I64, 0);
+        let (run, run_body, done) = (self.block(), self.block(), self.block());
+        let start = self.b.append_block_param(run, types::I64);
+        self.jump(run, &[zero]);
+        self.b.switch_to_block(run);
+        let more = self.b.ins().icmp(IntCC::UnsignedLessThan, start, rows);
+        self.b.ins().brif(more, run_body, &[], done, &[]);
+        self.b.switch_to_block(run_body);
+        let size = self.iconst(types::I64, SELECTION_ROWS);
+        let end = self.b.ins().iadd(start, size);
+        let end = self.b.ins().umin(end, rows);
+        let mut selected = Rows::Range(start, end);
+        for pass in &how.passes {
+            selected = Rows::Selected(self.pass(pass, how.leading, selected, selection)?);
+        }
+        let Rows::Selected(count) = selected else { return Ok(()) };
+
+        // The row loop.
+        let (head, body, next) = (self.block(), self.block(), self.block());
+        let k = self.b.append_block_param(head, types::I64);
+        self.jump(head, &[zero]);
+        self.b.switch_to_block(head);
+        let more = self.b.ins().icmp(IntCC::UnsignedLessThan, k, count);
+        self.b.ins().brif(more, body, &[], run, &[end.into()]);
+        self.b.switch_to_block(body);
+        self.row = self.selected_row(selection, k);
+        self.next = next;
+        // What only the filters needed is dead code here; Cranelift drops it.
+        let decl = self.decl;
+        for stmt in &decl.body[..how.leading] {
+            if let StmtKind::Let(value, op) = &stmt.kind {
+                let val = self.op(*value, op)?;
+                self.define(*value, val);
+            }
+        }
+        self.statements(how.leading)?;
+        self.b.switch_to_block(next);
+        let following = self.b.ins().iadd_imm_s(k, 1);
+        self.jump(head, &[following]);
+        self.b.switch_to_block(done);
+        self.leave(Status::Ok);
+        Ok(())
+    }
+
+    /// The number of row `k` of the selection.
+    fn selected_row(&mut self, selection: ClifValue, k: ClifValue) -> ClifValue {
+        let at = self.b.ins().ishl_imm_s(k, 2);
+        let at = self.b.ins().iadd(selection, at);
+        let number = self.load(types::I32, at, 0);
+        self.b.ins().uextend(types::I64, number)
+    }
+
+    /// One pass: writes the rows that it keeps to the front of the selection, and yields how many they are.
+    fn pass(&mut self, pass: &Pass, leading: usize, rows: Rows, selection: ClifValue) -> Result<ClifValue> {
+        let after = self.block();
+        let count = self.b.append_block_param(after, types::I64);
+        match pass {
+            Pass::Filters(values) => {
+                let kept = self.filter_pass(values, leading, rows, selection)?;
+                self.jump(after, &[kept]);
+            }
+            Pass::Bitmap(join, key) => {
+                let slots = self.head(offset_of!(WorkerHead, joins));
+                let table = self.load_fixed(types::I64, slots, join.index() * size_of::<JoinSlot>() + offset_of!(JoinSlot, table));
+                let bits = self.load_fixed(types::I64, table, offset_of!(JoinHead, bits));
+                let (there, missing) = (self.block(), self.block());
+                self.b.ins().brif(bits, there, &[], missing, &[]);
+                self.b.switch_to_block(missing);
+                let all = match rows {
+                    Rows::Selected(count) => count,
+                    // Every row is selected.
+                    Rows::Range(..) => self.each_row(rows, selection, |this| Ok(this.iconst(types::I8, 1)))?,
+                };
+                self.jump(after, &[all]);
+                self.b.switch_to_block(there);
+                let kept = self.each_row(rows, selection, |this| this.is_in_bitmap(table, bits, *key))?;
+                self.jump(after, &[kept]);
+            }
+        }
+        self.b.switch_to_block(after);
+        Ok(count)
+    }
+
+    fn filter_pass(&mut self, values: &[Value], leading: usize, rows: Rows, selection: ClifValue) -> Result<ClifValue> {
+        self.each_row(rows, selection, |this| {
+            let mut keep = None;
+            for value in values {
+                this.leading_value(*value, leading)?;
+                let condition = this.condition(*value)?;
+                keep = this.both(keep, Some(condition));
+            }
+            Ok(this.validity(keep))
+        })
+    }
+
+    /// Computes a value of the leading statements, and what it is computed from, unless that has been done in this pass.
+    fn leading_value(&mut self, value: Value, leading: usize) -> Result<()> {
+        let decl = self.decl;
+        let mut needed = vec![];
+        let mut pending = vec![value];
+        while let Some(value) = pending.pop() {
+            if let Some(op) = self.leading_op(value, leading) {
+                op.for_each_operand(&mut |operand| pending.push(operand));
+                needed.push(value);
+            }
+        }
+        for stmt in &decl.body[..leading] {
+            if let StmtKind::Let(defined, op) = &stmt.kind
+                && needed.contains(defined)
+                && !self.is_computed(*defined)
+            {
+                let val = self.op(*defined, op)?;
+                self.define(*defined, val);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a key is in the bitmap of a join table; a byte. A null is not.
+    fn is_in_bitmap(&mut self, table: ClifValue, bits: ClifValue, key: Value) -> Result<ClifValue> {
+        let key = self.get(key)?;
+        let number = self.numeric_key(&key);
+        let first = self.load_fixed(types::I64, table, offset_of!(JoinHead, bits_first));
+        let range = self.load_fixed(types::I64, table, offset_of!(JoinHead, bits_range));
+        let at = self.b.ins().isub(number, first);
+        let inside = self.b.ins().icmp(IntCC::UnsignedLessThan, at, range);
+        let zero = self.iconst(types::I64, 0);
+        let at = self.b.ins().select(inside, at, zero);
+        let byte_at = self.b.ins().ushr_imm_s(at, 3);
+        let byte_at = self.b.ins().iadd(bits, byte_at);
+        let byte = self.load_row(types::I8, byte_at, 0);
+        let shift = self.b.ins().band_imm_s(at, 7);
+        let shift = self.b.ins().ireduce(types::I8, shift);
+        let bit = self.b.ins().ushr(byte, shift);
+        let bit = self.b.ins().band(bit, inside);
+        Ok(match key.valid {
+            Some(valid) => self.b.ins().band(bit, valid),
+            None => bit,
+        })
+    }
+
+    /// A loop without branches over rows: those for which `keep` yields 1 go to the front of the selection. Yields how many.
+    fn each_row(&mut self, rows: Rows, selection: ClifValue, keep: impl FnOnce(&mut Self) -> Result<ClifValue>) -> Result<ClifValue> {
+        let zero = self.iconst(types::I64, 0);
+        let (body, done) = (self.block(), self.block());
+        let i = self.b.append_block_param(body, types::I64);
+        let count = self.b.append_block_param(body, types::I64);
+        let kept = self.b.append_block_param(done, types::I64);
+        let end = match rows {
+            Rows::Range(start, end) => {
+                self.jump(body, &[start, zero]);
+                end
+            }
+            Rows::Selected(end) => {
+                self.b.ins().brif(end, body, &[zero.into(), zero.into()], done, &[zero.into()]);
+                end
+            }
+        };
+        self.b.switch_to_block(body);
+        self.row = match rows {
+            Rows::Range(..) => i,
+            Rows::Selected(_) => self.selected_row(selection, i),
+        };
+        let row = self.row;
+        self.enter_scope();
+        let keep = keep(self)?;
+        self.leave_scope();
+        // Never ahead of what is read: the rows so far are no fewer than those kept.
+        let at = self.b.ins().ishl_imm_s(count, 2);
+        let at = self.b.ins().iadd(selection, at);
+        let number = self.b.ins().ireduce(types::I32, row);
+        self.store(number, at, 0);
+        let keep = self.b.ins().uextend(types::I64, keep);
+        let count = self.b.ins().iadd(count, keep);
+        let following = self.b.ins().iadd_imm_s(i, 1);
+        let more = self.b.ins().icmp(IntCC::UnsignedLessThan, following, end);
+        self.b.ins().brif(more, body, &[following.into(), count.into()], done, &[count.into()]);
+        self.b.switch_to_block(done);
+        Ok(kept)
+    }
+}
