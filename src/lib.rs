@@ -57,6 +57,7 @@ mod lower;
 mod rule;
 mod session;
 mod sql;
+mod table;
 #[cfg(test)]
 mod tests;
 
@@ -67,3 +68,4 @@ pub use explain::Dump;
 pub use fallback::FallbackReason;
 pub use rule::{StagefuseBuilder, StagefuseRule, with_stagefuse};
 pub use session::{Query, Session, SessionBuilder};
+pub use table::CachedTable;

@@ -1,10 +1,12 @@
 //! `Session`: SQL in, record batches out.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
-use datafusion::common::DataFusionError;
+use datafusion::catalog::TableProvider;
+use datafusion::common::{DataFusionError, TableReference};
 use datafusion::datasource::MemTable;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::physical_plan::{ExecutionPlan, collect};
@@ -16,6 +18,7 @@ use crate::exec::StageMetrics;
 use crate::explain::{self, Dump};
 use crate::rule::StagefuseBuilder;
 use crate::sql::{self, Statement};
+use crate::table::CachedTable;
 
 /// A session: tables, settings, queries. Settings are changed by `SET`.
 ///
@@ -31,6 +34,8 @@ use crate::sql::{self, Statement};
 #[derive(Clone)]
 pub struct Session {
     context: SessionContext,
+    /// By name: what stood there before a table was cached.
+    cached: Arc<Mutex<HashMap<String, Arc<dyn TableProvider>>>>,
 }
 
 /// Builds a [`Session`].
@@ -63,7 +68,7 @@ impl SessionBuilder {
         settings.mode = self.mode.unwrap_or(settings.mode);
         config = config.with_option_extension(settings);
         let state = SessionStateBuilder::new_with_default_features().with_config(config).with_stagefuse().build();
-        Session { context: SessionContext::new_with_state(state) }
+        Session { context: SessionContext::new_with_state(state), cached: Arc::default() }
     }
 }
 
@@ -124,6 +129,35 @@ impl Session {
         Ok(())
     }
 
+    /// Reads a table and holds it in memory in compact columns from now on, under the same name: what `CACHE TABLE t` does. See [`CachedTable`].
+    ///
+    /// # Errors
+    /// Where there is no such table, or it cannot be read.
+    pub async fn cache_table(&self, table: &str) -> Result<CachedTable, Error> {
+        let frame = self.context.table(table).await?;
+        let schema = Arc::clone(frame.schema().inner());
+        let before = self.context.table_provider(table).await?;
+        let batches = frame.collect().await?;
+        let partitions = self.context.state().config().target_partitions().max(1);
+        let cached = CachedTable::try_new(schema, evenly(batches, partitions))?;
+        self.context.deregister_table(table)?;
+        self.context.register_table(table, Arc::new(cached.clone()))?;
+        self.cached.lock().unwrap_or_else(PoisonError::into_inner).entry(name_of(table)).or_insert(before);
+        Ok(cached)
+    }
+
+    /// Puts back what stood under a table's name before it was cached: what `UNCACHE TABLE t` does.
+    ///
+    /// # Errors
+    /// Where the table is not cached.
+    pub fn uncache_table(&self, table: &str) -> Result<(), Error> {
+        let before = self.cached.lock().unwrap_or_else(PoisonError::into_inner).remove(&name_of(table));
+        let before = before.ok_or_else(|| Error::usage(format!("table {table} is not cached")))?;
+        self.context.deregister_table(table)?;
+        self.context.register_table(table, before)?;
+        Ok(())
+    }
+
     /// Plans a statement. Where the text holds several, all but the last are run; the last is the query.
     ///
     /// # Errors
@@ -141,10 +175,41 @@ impl Session {
         let (text, codegen) = match statement {
             Statement::Plain(text) => (text, None),
             Statement::ExplainCodegen(dump, text) => (text, Some(dump)),
+            // These act at once, as SET does, and yield nothing.
+            Statement::Cache(table) => {
+                self.cache_table(&table).await?;
+                return self.nothing();
+            }
+            Statement::Uncache(table) => {
+                self.uncache_table(&table)?;
+                return self.nothing();
+            }
         };
         let frame = self.context.sql(&text).await?;
         Ok(Query { frame, codegen, plan: Mutex::new(None) })
     }
+
+    /// A query without columns or rows.
+    fn nothing(&self) -> Result<Query, Error> {
+        Ok(Query { frame: self.context.read_empty()?.limit(0, Some(0))?, codegen: None, plan: Mutex::new(None) })
+    }
+}
+
+/// The name that two spellings of a table have in common.
+fn name_of(table: &str) -> String {
+    TableReference::parse_str(table).to_string()
+}
+
+/// Batches in partitions of about the same number of rows.
+fn evenly(batches: Vec<RecordBatch>, partitions: usize) -> Vec<Vec<RecordBatch>> {
+    let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+    let mut parts = vec![vec![]; partitions];
+    let mut seen = 0;
+    for batch in batches {
+        parts[(seen * partitions / rows.max(1)).min(partitions - 1)].push(batch.clone());
+        seen += batch.num_rows();
+    }
+    parts
 }
 
 /// A planned statement.

@@ -1,4 +1,5 @@
-//! The statements that Stagefuse adds to SQL: `EXPLAIN CODEGEN [IR|CLIF|ASM] <query>`, and several statements in one text.
+//! The statements that Stagefuse adds to SQL: `EXPLAIN CODEGEN [IR|CLIF|ASM] <query>`, `CACHE TABLE t` and `UNCACHE TABLE t` (Spark's words), and several
+//! statements in one text.
 
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
@@ -13,6 +14,10 @@ pub(crate) enum Statement {
     Plain(String),
     /// `EXPLAIN CODEGEN`: what to show, if not everything, of which query.
     ExplainCodegen(Option<Dump>, String),
+    /// `CACHE TABLE`: the table's name as it is written.
+    Cache(String),
+    /// `UNCACHE TABLE`.
+    Uncache(String),
 }
 
 /// Splits a text at its semicolons. A semicolon in a string, a quoted name or a comment does not count.
@@ -31,6 +36,13 @@ pub(crate) fn parse(text: &str) -> Result<Vec<Statement>, Error> {
 fn statement(tokens: &[Token]) -> Result<Statement, Error> {
     let (first, rest) = word(tokens);
     let (second, rest) = word(rest);
+    if is(second, "TABLE") && (is(first, "CACHE") || is(first, "UNCACHE")) {
+        let name = join(rest);
+        if name.is_empty() {
+            return Err(Error::usage("CACHE TABLE takes the name of a table"));
+        }
+        return Ok(if is(first, "CACHE") { Statement::Cache(name) } else { Statement::Uncache(name) });
+    }
     if !(is(first, "EXPLAIN") && is(second, "CODEGEN")) {
         return Ok(Statement::Plain(join(tokens)));
     }
@@ -84,6 +96,9 @@ mod tests {
         assert_eq!(parse("explain codegen SELECT 1").unwrap(), [Statement::ExplainCodegen(None, query())]);
         assert_eq!(parse("EXPLAIN CODEGEN CLIF SELECT 1").unwrap(), [Statement::ExplainCodegen(Some(Dump::Clif), query())]);
         assert_eq!(parse("EXPLAIN SELECT 1").unwrap(), [plain("EXPLAIN SELECT 1")]);
+        assert_eq!(parse("cache table a.\"b c\"").unwrap(), [Statement::Cache("a.\"b c\"".to_string())]);
+        assert_eq!(parse("UNCACHE TABLE t").unwrap(), [Statement::Uncache("t".to_string())]);
+        assert!(parse("CACHE TABLE").unwrap_err().is_usage());
         assert!(parse("EXPLAIN CODEGEN ASM").unwrap_err().is_usage());
         assert!(parse("SELECT 'open").unwrap_err().is_usage());
     }

@@ -55,7 +55,7 @@ impl Gen<'_> {
             match passes.iter_mut().find(|(_, known, _)| *known == columns) {
                 Some((_, _, Pass::Filters(filters))) => filters.push(*value),
                 _ => {
-                    let width = columns.iter().map(|column| self.ty(*column).sql.default_repr().bytes()).sum();
+                    let width = columns.iter().map(|column| self.stored_bytes(*column)).sum();
                     passes.push((width, columns, Pass::Filters(vec![*value])));
                 }
             }
@@ -100,6 +100,12 @@ impl Gen<'_> {
         columns.sort();
         columns.dedup();
         columns
+    }
+
+    /// Bytes that a source column takes for each row.
+    fn stored_bytes(&self, column: Value) -> u32 {
+        let index = self.decl.params.iter().position(|param| *param == column);
+        index.map_or(0, |index| self.stored(index).bytes(self.ty(column).sql))
     }
 
     fn leading_op(&self, value: Value, leading: usize) -> Option<&Op> {

@@ -6,7 +6,7 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value as ClifValue, types};
 use stagefuse_ir::abi::{ColumnView, Morsel, STR_INLINE};
 use stagefuse_ir::layout::{Field, RowLayout};
-use stagefuse_ir::{EntityRef, JoinRows, Op, Repr, Source, StmtKind, Storage, Type, Value};
+use stagefuse_ir::{EntityRef, JoinRows, Op, Repr, Source, StmtKind, Storage, Stored, Type, Value};
 
 use crate::error::Result;
 use crate::stage::Gen;
@@ -164,10 +164,41 @@ impl Gen<'_> {
         })
     }
 
+    /// How a source column lies in the morsel.
+    pub(crate) fn stored(&self, index: usize) -> Stored {
+        match self.decl.source {
+            Source::Input { input, .. } => self.program.inputs[input].stored[index],
+            _ => Stored::Arrow,
+        }
+    }
+
     fn load_column(&mut self, index: usize, ty: Type) -> Val {
         let column = self.columns[index].expect("a column that is read counts as used");
         let row = self.row;
         let valid = column.validity.map(|(bits, first)| self.load_bit(bits, first, row));
+        match self.stored(index) {
+            Stored::Arrow => {}
+            Stored::Offset { base, span } => {
+                let bytes = Stored::Offset { base, span }.bytes(ty.sql);
+                let offset = self.load_number(column.values, row, bytes);
+                let value = self.b.ins().iadd_imm_s(offset, base);
+                let value = match clif_type(ty.repr) {
+                    types::I128 => self.b.ins().sextend(types::I128, value),
+                    types::I64 => value,
+                    narrower => self.b.ins().ireduce(narrower, value),
+                };
+                return Val::new(value).with_valid(valid);
+            }
+            Stored::Dictionary { bytes } => {
+                let number = self.load_number(column.values, row, u32::from(bytes));
+                let entries = column.buffers.expect("a dictionary has entries");
+                let at = self.b.ins().ishl_imm_s(number, 4);
+                let at = self.b.ins().iadd(entries, at);
+                let a = self.load_row(types::I64, at, 0);
+                let b = self.load_row(types::I64, at, 8);
+                return self.zero_null_text(Val { a, b: Some(b), valid, raw: None });
+            }
+        }
         match ty.sql.storage() {
             Storage::Bits => {
                 let first = column.values_bit.expect("a column of bits has a bit number");
@@ -187,6 +218,20 @@ impl Gen<'_> {
                 self.zero_null_text(Val { a, b: Some(b), valid, raw: Some(index) })
             }
         }
+    }
+
+    /// A number without sign of row `row`, as 64 bits.
+    fn load_number(&mut self, values: ClifValue, row: ClifValue, bytes: u32) -> ClifValue {
+        let offset = if bytes == 1 { row } else { self.b.ins().ishl_imm_s(row, i64::from(bytes.trailing_zeros())) };
+        let at = self.b.ins().iadd(values, offset);
+        let ty = match bytes {
+            1 => types::I8,
+            2 => types::I16,
+            4 => types::I32,
+            _ => return self.load_row(types::I64, at, 0),
+        };
+        let number = self.load_row(ty, at, 0);
+        self.b.ins().uextend(types::I64, number)
     }
 
     fn zero_null_text(&mut self, val: Val) -> Val {

@@ -71,11 +71,12 @@ pub struct Morsel {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct ColumnView {
-    /// `Fixed` and `View`: address of the first row's value (need not be aligned). `Bits`: the byte that holds bit 0, see `values_bit`.
+    /// Address of the first row's value (need not be aligned), as it is stored ([`crate::types::Stored`]). `Bits`: the byte that holds bit 0, see
+    /// `values_bit`.
     pub values: *const u8,
     /// Validity bitmap; 1 is valid. Never null: all ones where the column has no nulls.
     pub validity: *const u8,
-    /// `View`: addresses of the data buffers.
+    /// `View`: addresses of the data buffers. A dictionary: the address of its entries, [`StrRef`]s.
     pub buffers: *const *const u8,
     /// `Bits`: bit number of the first row.
     pub values_bit: u64,

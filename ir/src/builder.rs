@@ -12,7 +12,7 @@ use crate::program::{
     Datum, GroupsDecl, InputDecl, JoinDecl, LimitDecl, Literal, OpaqueDecl, ParamDecl, Probe, Program, Sink, Source, StageDecl, Stmt,
     StmtKind,
 };
-use crate::types::Type;
+use crate::types::{Stored, Type};
 
 /// Builds a [`Program`].
 #[derive(Debug, Default)]
@@ -28,7 +28,13 @@ impl ProgramBuilder {
 
     /// Declares an input.
     pub fn input(&mut self, name: impl Into<String>, columns: Vec<Type>) -> Input {
-        self.program.inputs.push(InputDecl { name: name.into(), columns })
+        let stored = vec![Stored::Arrow; columns.len()];
+        self.stored_input(name, columns, stored, false)
+    }
+
+    /// Declares an input whose columns lie in layouts of their own; `pinned`: whether the host keeps its batches until the run ends.
+    pub fn stored_input(&mut self, name: impl Into<String>, columns: Vec<Type>, stored: Vec<Stored>, pinned: bool) -> Input {
+        self.program.inputs.push(InputDecl { name: name.into(), columns, stored, pinned })
     }
 
     /// A literal; equal ones are declared once.

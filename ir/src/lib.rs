@@ -25,4 +25,4 @@ pub use program::{
     AccDecl, AccOp, Datum, GroupsDecl, InputDecl, JoinDecl, JoinRows, LimitDecl, Literal, OpaqueDecl, ParamDecl, Probe, ProbeKind, Program,
     Sink, Source, StageDecl, Stmt, StmtKind,
 };
-pub use types::{Repr, SqlType, Storage, Type};
+pub use types::{Repr, SqlType, Storage, Stored, Type};

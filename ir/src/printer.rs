@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! program {
-//!   input0 "lineitem" (int64, decimal(15,2):i64, utf8?)
+//!   input0 "lineitem" (int64, decimal(15,2):i64 offset(90100, 10404850), utf8? dictionary(1)) pinned
 //!   lit0: decimal(15,2) = 2400
 //!   lit1: float64 = 0x3ff0000000000000
 //!   param0 "a scalar subquery" int64?
@@ -34,6 +34,7 @@ use std::sync::Arc;
 use crate::entities::{Lit, Param, Stage, Value};
 use crate::op::{Op, Region};
 use crate::program::{Datum, JoinRows, Literal, Probe, Program, Sink, Source, StageDecl, StmtKind};
+use crate::types::Stored;
 
 impl Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -189,7 +190,10 @@ impl<'a> Printer<'a> {
         let program = self.program;
         self.open("program {");
         for (input, decl) in program.inputs.iter() {
-            self.line(format_args!("{input} {} ({})", Quoted(&decl.name), List(decl.columns.iter())));
+            let columns = decl.columns.iter().enumerate();
+            let columns: Vec<_> = columns.map(|(i, ty)| format!("{ty}{}", decl.stored.get(i).unwrap_or(&Stored::Arrow))).collect();
+            let pinned = if decl.pinned { " pinned" } else { "" };
+            self.line(format_args!("{input} {} ({}){pinned}", Quoted(&decl.name), List(columns.iter())));
         }
         for (lit, Literal { ty, value }) in program.literals.iter() {
             self.line(format_args!("{lit}: {ty} = {value}"));

@@ -6,7 +6,7 @@ use cranelift_entity::PrimaryMap;
 
 use crate::entities::{Groups, Input, Join, Limit, Lit, Opaque, Param, Stage, Value};
 use crate::op::{Op, Region};
-use crate::types::Type;
+use crate::types::{Stored, Type};
 
 /// A directed acyclic graph of stages with the states they share: what one compiled subtree of a plan becomes.
 ///
@@ -41,6 +41,10 @@ pub struct InputDecl {
     pub name: String,
     /// The columns that some stage uses, in the order of the batches that the host hands over.
     pub columns: Vec<Type>,
+    /// How each of them lies there.
+    pub stored: Vec<Stored>,
+    /// Whether the host keeps all batches until the run ends, so that text of them can be referred to.
+    pub pinned: bool,
 }
 
 /// A literal with its type.

@@ -110,6 +110,56 @@ pub enum Storage {
     View,
 }
 
+/// How a column of an input lies in a morsel: what a host that keeps tables narrow may hand over in place of Arrow's layout.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Stored {
+    /// Arrow's layout, see [`Storage`].
+    Arrow,
+    /// Integers, dates and decimals, less `base`, without sign in [`Stored::bytes`] bytes (a frame of reference). A null lies there as zero.
+    Offset {
+        /// The least value.
+        base: i64,
+        /// The greatest value, less the least.
+        span: u64,
+    },
+    /// Text, as numbers of dictionary entries in so many bytes (1, 2 or 4). The column's buffers are the entries: one
+    /// [`crate::abi::StrRef`] each.
+    Dictionary {
+        /// Bytes of a number.
+        bytes: u8,
+    },
+}
+
+impl Stored {
+    /// Bytes of a value of this SQL type. Of bits: 1.
+    pub const fn bytes(self, sql: SqlType) -> u32 {
+        match self {
+            Stored::Arrow => match sql.storage() {
+                Storage::Bits => 1,
+                Storage::Fixed(bytes) => bytes,
+                Storage::View => 16,
+            },
+            Stored::Offset { span, .. } => match span {
+                0..=0xFF => 1,
+                0..=0xFFFF => 2,
+                0..=0xFFFF_FFFF => 4,
+                _ => 8,
+            },
+            Stored::Dictionary { bytes } => bytes as u32,
+        }
+    }
+}
+
+impl fmt::Display for Stored {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Stored::Arrow => Ok(()),
+            Stored::Offset { base, span } => write!(f, " offset({base}, {span})"),
+            Stored::Dictionary { bytes } => write!(f, " dictionary({bytes})"),
+        }
+    }
+}
+
 impl SqlType {
     /// The widest representation, which every value of the type fits in.
     pub const fn default_repr(self) -> Repr {

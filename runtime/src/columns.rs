@@ -1,11 +1,15 @@
 //! Batches as generated code sees them.
 
+use std::sync::Arc;
+
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::buffer::{Buffer, NullBuffer};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::DataType;
 use stagefuse_ir::abi::{ColumnView, MAX_MORSEL_ROWS};
-use stagefuse_ir::{SqlType, Storage, Type};
+use stagefuse_ir::{InputDecl, SqlType, Storage, Stored, Type};
 
+use crate::compact::{Block, BlockColumn, Dictionary};
 use crate::error::Error;
 
 /// Validity of a column without nulls.
@@ -14,57 +18,100 @@ static ALL_VALID: [u8; MAX_MORSEL_ROWS / 8] = [0xFF; MAX_MORSEL_ROWS / 8];
 /// A value that the wanted type cannot hold is an error, not a null.
 const CHECKED: CastOptions<'static> = CastOptions { safe: false, format_options: arrow::util::display::FormatOptions::new() };
 
-/// The columns of a batch, in the forms that stages read, kept alive.
+/// The columns of a batch or a block, in the forms that stages read, kept alive.
 pub(crate) struct Columns {
-    arrays: Vec<ArrayRef>,
-    types: Vec<Type>,
-    /// Addresses of each text column's data buffers.
-    buffers: Vec<Vec<*const u8>>,
+    columns: Vec<Column>,
     views: Vec<ColumnView>,
+}
+
+enum Column {
+    /// An array, and how values of its type lie.
+    Array { array: ArrayRef, storage: Storage, buffers: Vec<*const u8> },
+    /// Numbers of so many bytes without sign.
+    Numbers { values: Buffer, bytes: usize, nulls: Option<NullBuffer>, dictionary: Option<Arc<Dictionary>> },
 }
 
 impl Columns {
     /// Adapts a batch; columns that lie in another form (offset text, dictionaries) are cast by Arrow's kernels.
-    pub(crate) fn new(batch: &RecordBatch, types: &[Type]) -> Result<Self, Error> {
-        if batch.num_columns() != types.len() {
+    pub(crate) fn new(batch: &RecordBatch, input: &InputDecl) -> Result<Self, Error> {
+        let (types, stored) = (&input.columns, &input.stored);
+        if batch.num_columns() != types.len() || stored.iter().any(|stored| *stored != Stored::Arrow) {
             return Err(Error::Internal(format!("a batch of {} columns for an input of {}", batch.num_columns(), types.len())));
         }
-        let mut arrays = Vec::with_capacity(types.len());
-        for (column, ty) in batch.columns().iter().zip(types) {
+        let columns = batch.columns().iter().zip(types).map(|(column, ty)| {
             let wanted = arrow_type(ty.sql);
-            arrays.push(if *column.data_type() == wanted { column.clone() } else { cast_with_options(column, &wanted, &CHECKED)? });
-        }
-        let buffers = arrays.iter().map(|array| match array.as_string_view_opt() {
-            Some(text) => text.data_buffers().iter().map(|buffer| buffer.as_ptr()).collect(),
-            None => vec![],
+            let array = if *column.data_type() == wanted { column.clone() } else { cast_with_options(column, &wanted, &CHECKED)? };
+            Ok(Column::array(array, *ty))
         });
-        let buffers = buffers.collect();
-        Ok(Columns { arrays, types: types.to_vec(), buffers, views: vec![] })
+        Ok(Columns { columns: columns.collect::<Result<_, Error>>()?, views: vec![] })
+    }
+
+    /// The columns of a block, of which `numbers` are the input's.
+    pub(crate) fn of_block(block: &Block, numbers: &[usize], input: &InputDecl) -> Result<Self, Error> {
+        if numbers.len() != input.columns.len() {
+            return Err(Error::Internal(format!("{} columns of a block for an input of {}", numbers.len(), input.columns.len())));
+        }
+        let columns =
+            numbers.iter().zip(&input.columns).zip(&input.stored).map(|((number, ty), stored)| match (block.column(*number), stored) {
+                (Some(BlockColumn::Arrow(array)), Stored::Arrow) if *array.data_type() == arrow_type(ty.sql) => {
+                    Ok(Column::array(Arc::clone(array), *ty))
+                }
+                (Some(BlockColumn::Numbers { values, nulls, dictionary }), Stored::Offset { .. } | Stored::Dictionary { .. }) => {
+                    let bytes = stored.bytes(ty.sql) as usize;
+                    Ok(Column::Numbers { values: values.clone(), bytes, nulls: nulls.clone(), dictionary: dictionary.clone() })
+                }
+                _ => Err(Error::Internal(format!("column {number} of a block does not lie as {ty}{stored}"))),
+            });
+        Ok(Columns { columns: columns.collect::<Result<_, Error>>()?, views: vec![] })
     }
 
     /// Views of the rows from `first` on.
     pub(crate) fn at(&mut self, first: usize) -> &[ColumnView] {
-        self.views.clear();
-        for ((array, ty), buffers) in self.arrays.iter().zip(&self.types).zip(&self.buffers) {
-            let (validity, validity_bit) = match array.nulls() {
-                Some(nulls) => (nulls.buffer().as_ptr(), (nulls.offset() + first) as u64),
-                None => (ALL_VALID.as_ptr(), 0),
-            };
-            let (values, values_bit) = match ty.sql.storage() {
-                Storage::Bits => {
-                    let bits = array.as_boolean().values();
-                    (bits.inner().as_ptr(), (bits.offset() + first) as u64)
-                }
-                Storage::View => (array.as_string_view().views()[first.min(array.len())..].as_ptr().cast(), 0),
-                Storage::Fixed(width) => {
-                    let data = array.to_data();
-                    // SAFETY: the buffer holds `offset + len` values of this width, and `first` is not beyond them.
-                    (unsafe { data.buffers()[0].as_ptr().add((data.offset() + first) * width as usize) }, 0)
-                }
-            };
-            self.views.push(ColumnView { values, validity, buffers: buffers.as_ptr(), values_bit, validity_bit });
+        let Columns { columns, views } = self;
+        views.clear();
+        views.extend(columns.iter().map(|column| column.view(first)));
+        views
+    }
+}
+
+impl Column {
+    fn array(array: ArrayRef, ty: Type) -> Self {
+        let buffers = match array.as_string_view_opt() {
+            Some(text) => text.data_buffers().iter().map(|buffer| buffer.as_ptr()).collect(),
+            None => vec![],
+        };
+        Column::Array { array, storage: ty.sql.storage(), buffers }
+    }
+
+    fn view(&self, first: usize) -> ColumnView {
+        let validity = |nulls: Option<&NullBuffer>| match nulls {
+            Some(nulls) => (nulls.buffer().as_ptr(), (nulls.offset() + first) as u64),
+            None => (ALL_VALID.as_ptr(), 0),
+        };
+        match self {
+            Column::Array { array, storage, buffers } => {
+                let (validity, validity_bit) = validity(array.nulls());
+                let (values, values_bit) = match storage {
+                    Storage::Bits => {
+                        let bits = array.as_boolean().values();
+                        (bits.inner().as_ptr(), (bits.offset() + first) as u64)
+                    }
+                    Storage::View => (array.as_string_view().views()[first.min(array.len())..].as_ptr().cast(), 0),
+                    Storage::Fixed(width) => {
+                        let data = array.to_data();
+                        // SAFETY: the buffer holds `offset + len` values of this width, and `first` is not beyond them.
+                        (unsafe { data.buffers()[0].as_ptr().add((data.offset() + first) * *width as usize) }, 0)
+                    }
+                };
+                ColumnView { values, validity, buffers: buffers.as_ptr(), values_bit, validity_bit }
+            }
+            Column::Numbers { values, bytes, nulls, dictionary } => {
+                let (validity, validity_bit) = validity(nulls.as_ref());
+                let values = values.as_slice()[(first * bytes).min(values.len())..].as_ptr();
+                let buffers = dictionary.as_ref().map_or(std::ptr::null(), |dictionary| dictionary.entries().cast());
+                ColumnView { values, validity, buffers, values_bit: 0, validity_bit }
+            }
         }
-        &self.views
     }
 }
 
@@ -90,8 +137,6 @@ pub(crate) fn arrow_type(sql: SqlType) -> DataType {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use arrow::array::{
         BooleanArray, Decimal128Array, DictionaryArray, Int32Array, Int64Array, LargeStringArray, StringArray, StringViewArray,
     };
@@ -102,6 +147,10 @@ mod tests {
     fn batch(arrays: Vec<ArrayRef>) -> RecordBatch {
         let fields = arrays.iter().map(|array| Field::new("c", array.data_type().clone(), true));
         RecordBatch::try_new(Arc::new(Schema::new(fields.collect::<Vec<_>>())), arrays).unwrap()
+    }
+
+    fn input(types: &[Type]) -> InputDecl {
+        InputDecl { name: "t".into(), columns: types.to_vec(), stored: vec![Stored::Arrow; types.len()], pinned: false }
     }
 
     fn bit(bits: *const u8, at: usize) -> bool {
@@ -173,7 +222,7 @@ mod tests {
         ];
         for start in [0, 1, 7, 13, 64, 300] {
             let batch = whole.slice(start, ROWS - start);
-            let mut columns = Columns::new(&batch, &types).unwrap();
+            let mut columns = Columns::new(&batch, &input(&types)).unwrap();
             for first in [0, MAX_MORSEL_ROWS] {
                 let rows = MAX_MORSEL_ROWS.min(batch.num_rows().saturating_sub(first));
                 let views = columns.at(first.min(batch.num_rows()));
@@ -200,7 +249,7 @@ mod tests {
     #[test]
     fn a_value_that_does_not_fit_is_an_error() {
         let batch = batch(vec![Arc::new(Int64Array::from(vec![1, i64::MAX]))]);
-        assert!(matches!(Columns::new(&batch, &[Type::new(SqlType::Int32, false)]), Err(Error::Arrow(_))));
-        assert!(matches!(Columns::new(&batch, &[]), Err(Error::Internal(_))));
+        assert!(matches!(Columns::new(&batch, &input(&[Type::new(SqlType::Int32, false)])), Err(Error::Arrow(_))));
+        assert!(matches!(Columns::new(&batch, &input(&[])), Err(Error::Internal(_))));
     }
 }

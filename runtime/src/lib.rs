@@ -8,6 +8,7 @@
 
 mod builtins;
 mod columns;
+mod compact;
 mod config;
 mod emit;
 mod error;
@@ -20,6 +21,7 @@ mod tables;
 mod worker;
 
 pub use builtins::builtins;
+pub use compact::{Block, ColumnInfo, CompactTable};
 pub use config::{Engine, MemoryBudget, OpaqueExpr, RunConfig, Unlimited};
 pub use error::Error;
 pub use run::{Flow, Run, StageMetrics, TableCursor};

@@ -98,6 +98,19 @@ pub fn register(context: &SessionContext, name: &str, schema: SchemaRef, partiti
     Ok(())
 }
 
+/// Names of all tables.
+pub async fn tables(context: &SessionContext) -> Result<Vec<String>, Failure> {
+    let names = context.catalog("datafusion").and_then(|catalog| catalog.schema("public")).map(|schema| schema.table_names());
+    Ok(names.unwrap_or_default())
+}
+
+/// Makes a table of one session one of another, too.
+pub async fn copy(from: &SessionContext, to: &SessionContext, table: &str) -> Result<(), Failure> {
+    let name = datafusion::common::TableReference::bare(table);
+    to.register_table(name.clone(), from.table_provider(name).await?)?;
+    Ok(())
+}
+
 /// Writes a table beside its place first: a run that was stopped leaves no half file behind that the next one would take.
 fn write(path: &Path, table: &Table) -> Result<(), Failure> {
     let half = path.with_extension("parquet.part");

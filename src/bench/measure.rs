@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use stagefuse::Session;
 
-use super::cpu;
 use super::digest::{self, Digest};
+use super::{Sessions, cpu};
 use crate::cli::arguments::Mode;
 use crate::cli::engine::{self, Compilation};
 use crate::cli::failure::Failure;
@@ -71,15 +71,15 @@ impl Measurement {
 }
 
 /// Warms every mode up, then runs them in turn: what disturbs the machine for a while disturbs all of them.
-pub async fn query(session: &Session, query: &Query, modes: &[Mode], runs: u32) -> Measured {
+pub async fn query(sessions: &Sessions, query: &Query, modes: &[Mode], runs: u32) -> Measured {
     let mut measured = Measured { query: query.name.clone(), modes: vec![] };
     for &mode in modes {
-        measured.modes.push((mode, first(session, query, mode).await));
+        measured.modes.push((mode, first(sessions.of(mode), query, mode).await));
     }
     for _ in 0..runs {
         for (mode, result) in &mut measured.modes {
             if let Ok(measurement) = result
-                && let Err(failure) = again(session, query, *mode, measurement).await
+                && let Err(failure) = again(sessions.of(*mode), query, *mode, measurement).await
             {
                 *result = Err(failure);
             }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use arrow::array::{Float64Array, Int64Array, RecordBatch};
 use arrow::error::ArrowError;
 
-use super::load;
 use super::measure::{self, Query};
 use super::report::Report;
+use super::{Sessions, load};
 use crate::cli::arguments::{BenchArguments, Mode};
 use crate::cli::failure::Failure;
 use crate::cli::{engine, output, runtime};
@@ -40,10 +40,11 @@ pub fn main(arguments: &BenchArguments) -> Result<bool, Failure> {
         return Err(Failure::new(format!("--only {name}: there is no such comparison")));
     }
     runtime(Some(threads))?.block_on(async {
-        let session = engine::open(Some(threads));
+        let plain = engine::open(Some(threads));
         let (facts, dim) = (facts(arguments.rows, threads)?, dim()?);
-        load::register(session.context(), "facts", facts[0][0].schema(), facts)?;
-        load::register(session.context(), "dim", dim.schema(), vec![vec![dim]])?;
+        load::register(plain.context(), "facts", facts[0][0].schema(), facts)?;
+        load::register(plain.context(), "dim", dim.schema(), vec![vec![dim]])?;
+        let sessions = Sessions::over(plain, arguments).await?;
         let mut report = Report::new("micro".to_owned(), arguments);
         let mut text = format!("{:<16}", "ns/row");
         for mode in &arguments.modes {
@@ -55,7 +56,7 @@ pub fn main(arguments: &BenchArguments) -> Result<bool, Failure> {
         {
             output::complain(name);
             let query = Query { name: (*name).to_owned(), text: (*sql).to_owned() };
-            let measured = measure::query(&session, &query, &arguments.modes, arguments.runs).await;
+            let measured = measure::query(&sessions, &query, &arguments.modes, arguments.runs).await;
             let _ = write!(text, "{name:<16}");
             for (_, result) in &measured.modes {
                 let _ = match result {

@@ -13,7 +13,9 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use crate::cli::arguments::{BenchArguments, Storage, Suite};
+use stagefuse::Session;
+
+use crate::cli::arguments::{BenchArguments, Mode, Storage, Suite, Tables};
 use crate::cli::failure::Failure;
 use crate::cli::{engine, output, runtime, statements};
 use measure::Query;
@@ -37,8 +39,8 @@ pub fn main(arguments: &BenchArguments) -> Result<bool, Failure> {
     };
     let threads = usize::from(arguments.threads);
     runtime(Some(threads))?.block_on(async {
-        let session = engine::open(Some(threads));
-        let context = session.context();
+        let plain = engine::open(Some(threads));
+        let context = plain.context();
         // Kept until the end: dropping it deletes files made for this run.
         let _made = match (&arguments.data, arguments.storage, arguments.queries.is_some()) {
             (Some(folder), Storage::Memory, _) => load::into_memory(context, folder, threads).await.map(|()| None)?,
@@ -47,10 +49,11 @@ pub fn main(arguments: &BenchArguments) -> Result<bool, Failure> {
             (None, Storage::Memory, _) => load::made_memory(context, arguments.scale, threads).map(|()| None)?,
             (None, Storage::Parquet, _) => load::made_parquet(context, None, arguments.scale, threads).await?,
         };
+        let sessions = Sessions::over(plain, arguments).await?;
         let mut report = report::Report::new(suite, arguments);
         for (index, query) in queries.iter().enumerate() {
             output::complain(&format!("[{}/{}] {}", index + 1, queries.len(), query.name));
-            let measured = measure::query(&session, query, &arguments.modes, arguments.runs).await;
+            let measured = measure::query(&sessions, query, &arguments.modes, arguments.runs).await;
             for line in report.add(measured) {
                 if let Some(json) = &mut json {
                     writeln!(json, "{line}")?;
@@ -61,6 +64,44 @@ pub fn main(arguments: &BenchArguments) -> Result<bool, Failure> {
         output::print(&report.text())?;
         Ok(report.all_right())
     })
+}
+
+/// The sessions that modes run in: each engine has the tables in its own format.
+struct Sessions {
+    plain: Session,
+    /// Where tables are held compact.
+    compact: Option<Session>,
+}
+
+impl Sessions {
+    /// A second session for tables held compact, where some mode reads them.
+    async fn over(plain: Session, arguments: &BenchArguments) -> Result<Sessions, Failure> {
+        let reads = arguments.modes.iter().any(|mode| *mode != Mode::Off);
+        if !reads || arguments.tables == Tables::Arrow || arguments.storage == Storage::Parquet {
+            return Ok(Sessions { plain, compact: None });
+        }
+        let compact = engine::open(Some(usize::from(arguments.threads)));
+        for table in load::tables(plain.context()).await? {
+            load::copy(plain.context(), compact.context(), &table).await?;
+            let start = std::time::Instant::now();
+            let cached = compact.cache_table(&table).await?;
+            output::complain(&format!("cached {table}: {} MB, {:.1} s", cached.bytes() >> 20, start.elapsed().as_secs_f64()));
+        }
+        if !arguments.modes.contains(&Mode::Off) {
+            // Nobody reads the Arrow arrays any more.
+            for table in load::tables(plain.context()).await? {
+                plain.context().deregister_table(table.as_str())?;
+            }
+        }
+        Ok(Sessions { plain, compact: Some(compact) })
+    }
+
+    fn of(&self, mode: Mode) -> &Session {
+        match &self.compact {
+            Some(compact) if mode != Mode::Off => compact,
+            _ => &self.plain,
+        }
+    }
 }
 
 fn suite_name(folder: &Path) -> Result<String, Failure> {

@@ -99,6 +99,9 @@ pub struct BenchArguments {
     /// Where the tables are while the queries run.
     #[arg(long, value_enum, default_value_t = Storage::Memory)]
     pub storage: Storage,
+    /// How tables in memory are held for all modes but `off`, which always reads Arrow arrays.
+    #[arg(long, value_enum, default_value_t = Tables::Compact)]
+    pub tables: Tables,
     /// Write one JSON object a line, for each query and mode.
     #[arg(long, value_name = "OUT")]
     pub json: Option<PathBuf>,
@@ -166,6 +169,14 @@ pub enum Dump {
     Clif,
     /// Machine code.
     Asm,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Tables {
+    /// As `CACHE TABLE` does: in the fewest bytes.
+    Compact,
+    /// As Arrow arrays.
+    Arrow,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

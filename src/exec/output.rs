@@ -162,11 +162,11 @@ fn emitting(core: &Core, waiting: bool) -> Vec<Stage> {
 async fn step(core: &Core, task: &mut Task) -> Result<(Vec<RecordBatch>, bool)> {
     match task {
         Task::Own { stage, input, pieces } => match pieces.pop_front() {
-            Some(piece) if !core.is_stopped(*stage) => Ok((core.run_batch(*stage, &core.piece(*input, piece))?, false)),
+            Some(piece) if !core.is_stopped(*stage) => Ok((core.run_piece(*stage, *input, piece)?, false)),
             _ => Ok((vec![], true)),
         },
         Task::Claim { stage, input } => match core.claim(*stage, core.pieces[input.index()].len()) {
-            Some(piece) => Ok((core.run_batch(*stage, &core.piece(*input, piece))?, false)),
+            Some(piece) => Ok((core.run_piece(*stage, *input, piece)?, false)),
             None => Ok((vec![], true)),
         },
         Task::Streams { stage, input, streams } => {

@@ -20,8 +20,8 @@ use stagefuse_ir::{Datum, EntityRef, Input, Source, Stage};
 use stagefuse_runtime::{Error, Flow, MemoryBudget, Run, RunConfig, TableCursor};
 
 use super::metrics::Recorder;
-use crate::lower::Lowered;
 use crate::lower::expr::datum;
+use crate::lower::{Lowered, Memory};
 
 /// Most rows of a piece of an in-memory input, the unit that workers claim.
 const PIECE_ROWS: usize = 4 * MAX_MORSEL_ROWS;
@@ -84,7 +84,7 @@ impl Core {
         let tables = outputs.max(workers);
         let reservation = MemoryConsumer::new("CompiledExec").register(context.memory_pool());
         let stages = program.stages.len();
-        let pieces = lowered.memory.iter().map(|memory| memory.as_deref().map(cut).unwrap_or_default()).collect();
+        let pieces = lowered.memory.iter().map(|memory| memory.as_ref().map(cut).unwrap_or_default()).collect();
         let run = Run::new(RunConfig {
             program,
             engines,
@@ -194,7 +194,7 @@ impl Core {
 
     async fn drain_memory(self: Arc<Self>, stage: Stage, input: Input) -> Result<()> {
         while let Some(piece) = self.claim(stage, self.pieces[input.index()].len()) {
-            self.run_batch(stage, &self.piece(input, piece))?;
+            self.run_piece(stage, input, piece)?;
             tokio::task::yield_now().await;
         }
         Ok(())
@@ -244,12 +244,29 @@ impl Core {
         self.children[input.index()].execute(partition, Arc::clone(&self.context))
     }
 
-    /// The batch that a piece is a slice of.
-    pub(crate) fn piece(&self, input: Input, number: usize) -> RecordBatch {
-        let piece = self.pieces[input.index()][number];
-        let memory = self.lowered.memory[input.index()].as_ref().expect("pieces are cut from in-memory inputs");
-        let batch = &memory[piece.partition][piece.batch];
-        if piece.rows == batch.num_rows() { batch.clone() } else { batch.slice(piece.first, piece.rows) }
+    /// Runs a piece of an in-memory input, and yields what it emitted.
+    pub(crate) fn run_piece(&self, stage: Stage, input: Input, number: usize) -> Result<Vec<RecordBatch>> {
+        let Piece { partition, batch, first, rows } = self.pieces[input.index()][number];
+        match self.lowered.memory[input.index()].as_ref() {
+            Some(Memory::Batches(batches)) => {
+                let batch = &batches[partition][batch];
+                self.run_batch(stage, &if rows == batch.num_rows() { batch.clone() } else { batch.slice(first, rows) })
+            }
+            Some(Memory::Compact(table, columns)) => {
+                let mut worker = self.run.worker();
+                let flow = self.run.run_block(stage, &mut worker, &table.partitions()[partition], columns, first, rows);
+                self.note(stage, flow.map_err(host_error)?);
+                Ok(worker.take_output())
+            }
+            None => Err(DataFusionError::Internal("pieces are cut from in-memory inputs only".to_string())),
+        }
+    }
+
+    /// `Done` stops the stage for all.
+    fn note(&self, stage: Stage, flow: Flow) {
+        if flow == Flow::Done {
+            self.stopped[stage.index()].store(true, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn project(&self, input: Input, batch: RecordBatch) -> Result<RecordBatch> {
@@ -260,13 +277,11 @@ impl Core {
         Ok(batch.project(columns)?)
     }
 
-    /// Runs a batch, and yields what it emitted. `Done` stops the stage for all.
+    /// Runs a batch, and yields what it emitted.
     pub(crate) fn run_batch(&self, stage: Stage, batch: &RecordBatch) -> Result<Vec<RecordBatch>> {
         let mut worker = self.run.worker();
         let flow = self.run.run_batch(stage, &mut worker, batch).map_err(host_error)?;
-        if flow == Flow::Done {
-            self.stopped[stage.index()].store(true, Ordering::Relaxed);
-        }
+        self.note(stage, flow);
         Ok(worker.take_output())
     }
 
@@ -299,14 +314,20 @@ fn params(lowered: &Lowered) -> Result<Vec<Datum>> {
     lowered.params.iter().map(value).collect()
 }
 
-fn cut(partitions: &[Vec<RecordBatch>]) -> Vec<Piece> {
+fn cut(memory: &Memory) -> Vec<Piece> {
     let mut pieces = vec![];
-    for (partition, batches) in partitions.iter().enumerate() {
-        for (batch, rows) in batches.iter().map(RecordBatch::num_rows).enumerate() {
-            for first in (0..rows).step_by(PIECE_ROWS) {
-                pieces.push(Piece { partition, batch, first, rows: PIECE_ROWS.min(rows - first) });
+    let mut add = |partition: usize, batch: usize, rows: usize| {
+        for first in (0..rows).step_by(PIECE_ROWS) {
+            pieces.push(Piece { partition, batch, first, rows: PIECE_ROWS.min(rows - first) });
+        }
+    };
+    match memory {
+        Memory::Batches(partitions) => {
+            for (partition, batches) in partitions.iter().enumerate() {
+                batches.iter().enumerate().for_each(|(number, batch)| add(partition, number, batch.num_rows()));
             }
         }
+        Memory::Compact(table, _) => table.partitions().iter().enumerate().for_each(|(partition, block)| add(partition, 0, block.rows())),
     }
     pieces
 }

@@ -141,7 +141,7 @@ fn source_rows(lowered: &Lowered, decl: &StageDecl, known: &PrimaryMap<Stage, Op
     use stagefuse_ir::EntityRef;
     match decl.source {
         Source::Input { input, .. } => match lowered.memory.get(input.index()) {
-            Some(Some(partitions)) => Some(partitions.iter().flatten().map(|batch| batch.num_rows()).sum()),
+            Some(Some(memory)) => Some(memory.rows()),
             _ => {
                 let child = lowered.children.get(input.index())?;
                 let statistics = StatisticsContext::new().compute(child.as_ref(), &StatisticsArgs::new()).ok()?;

@@ -9,6 +9,7 @@ mod filter;
 mod hash_join;
 mod join;
 mod limit;
+mod memory;
 mod nested_loop_join;
 mod order;
 mod pipe;
@@ -19,7 +20,6 @@ mod union;
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ExecutionPlan;
@@ -36,7 +36,9 @@ use stagefuse_runtime::OpaqueExpr;
 
 use crate::config::StagefuseConfig;
 
+pub(crate) use memory::Memory;
 pub(crate) use pipe::{Branch, Pipe};
+pub(crate) use types::ir_type;
 
 /// What a subtree became.
 #[derive(Debug)]
@@ -47,8 +49,8 @@ pub struct Lowered {
     pub children: Vec<Arc<dyn ExecutionPlan>>,
     /// By input: which columns of its child are the input's.
     pub projections: Vec<Vec<usize>>,
-    /// By input: the batches of each partition, projected, where the child scans memory.
-    pub memory: Vec<Option<Vec<Vec<RecordBatch>>>>,
+    /// By input: the rows themselves, where the child scans memory.
+    pub memory: Vec<Option<Memory>>,
     /// The program's opaque expressions.
     pub opaques: Vec<Arc<dyn OpaqueExpr>>,
     /// By parameter of the program: the expression that yields its value once a run starts.
@@ -116,7 +118,7 @@ pub(crate) struct Lowering {
     pub(crate) p: ProgramBuilder,
     pub(crate) children: Vec<Arc<dyn ExecutionPlan>>,
     pub(crate) projections: Vec<Vec<usize>>,
-    pub(crate) memory: Vec<Option<Vec<Vec<RecordBatch>>>>,
+    pub(crate) memory: Vec<Option<Memory>>,
     pub(crate) opaques: Vec<Arc<dyn OpaqueExpr>>,
     pub(crate) params: Vec<Arc<dyn PhysicalExpr>>,
     /// Whether joins may be put in another order.

@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use datafusion::datasource::memory::MemorySourceConfig;
-use datafusion::datasource::source::DataSourceExec;
 use datafusion::physical_plan::ExecutionPlan;
-use stagefuse_ir::Source;
 use stagefuse_ir::builder::StageBuilder;
+use stagefuse_ir::{Source, Stored, Type};
 
-use super::{Branch, Lowering, Pipe, Result, declined, types};
+use super::{Branch, Lowering, Memory, Pipe, Result, declined, types};
 
 impl Lowering {
     /// A stage that reads what a DataFusion plan yields.
@@ -19,40 +17,26 @@ impl Lowering {
         if known.is_empty() && !schema.fields().is_empty() {
             return declined("no column of a type that the IR has");
         }
-        let types: Vec<_> = known.iter().map(|(_, ty)| *ty).collect();
-        let projection: Vec<usize> = known.iter().map(|(index, _)| *index).collect();
-        let input = self.p.input(plan.name(), types.clone());
+        let (projection, mut types): (Vec<usize>, Vec<Type>) = known.into_iter().unzip();
+        let memory = Memory::of(plan, &projection);
+        let mut stored = vec![Stored::Arrow; types.len()];
+        if let Some(memory) = &memory {
+            for (column, (ty, stored)) in types.iter_mut().zip(&mut stored).enumerate() {
+                *stored = memory.stored(column);
+                // Validity need not be looked at where there is nothing but valid values.
+                ty.nullable &= !memory.has_no_nulls(column);
+            }
+        }
+        // Rows in memory stay there: the program's host holds them.
+        let input = self.p.stored_input(plan.name(), types.clone(), stored, memory.is_some());
         let s = StageBuilder::new(format!("scan {input}"), Source::Input { input, partitioned: true }, &types);
         let mut columns = vec![None; schema.fields().len()];
         for (index, value) in projection.iter().zip(s.params()) {
             columns[*index] = Some(*value);
         }
-        let memory = match memory(plan) {
-            Some(partitions) => {
-                let project = |batch: &arrow::array::RecordBatch| batch.project(&projection);
-                let partitions: std::result::Result<Vec<Vec<_>>, _> =
-                    partitions.iter().map(|batches| batches.iter().map(project).collect()).collect();
-                partitions.ok()
-            }
-            None => None,
-        };
         self.children.push(Arc::clone(plan));
         self.projections.push(projection);
         self.memory.push(memory);
         Ok(Branch { s, columns, exchanged: false }.into())
     }
-}
-
-/// The batches of a scan of memory, projected as the plan says.
-fn memory(plan: &Arc<dyn ExecutionPlan>) -> Option<Vec<Vec<arrow::array::RecordBatch>>> {
-    let scan = plan.downcast_ref::<DataSourceExec>()?;
-    let source = scan.data_source().downcast_ref::<MemorySourceConfig>()?;
-    if plan.fetch().is_some() {
-        return None;
-    }
-    let project = |batch: &arrow::array::RecordBatch| match source.projection() {
-        Some(projection) => batch.project(projection).ok(),
-        None => Some(batch.clone()),
-    };
-    source.partitions().iter().map(|batches| batches.iter().map(project).collect()).collect()
 }

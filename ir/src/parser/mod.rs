@@ -13,7 +13,7 @@ use cranelift_entity::{EntityRef, PrimaryMap};
 use self::lexer::{Lexer, Place, Token};
 use crate::entities::{Groups, Input, Join, Limit, Lit, Opaque, Param, Stage};
 use crate::program::{AccDecl, AccOp, Datum, GroupsDecl, InputDecl, JoinDecl, LimitDecl, Literal, OpaqueDecl, ParamDecl, Program};
-use crate::types::{Repr, SqlType, Type};
+use crate::types::{Repr, SqlType, Stored, Type};
 
 /// Regions within regions, at most.
 pub const MAX_DEPTH: usize = 256;
@@ -204,8 +204,10 @@ impl<'a> Parser<'a> {
                 "input" => {
                     self.declare::<Input, _>("input", &program.inputs)?;
                     let name = self.text()?;
-                    let columns = self.types()?;
-                    program.inputs.push(InputDecl { name, columns });
+                    let columns = self.list('(', ')', |p| Ok((p.ty()?, p.stored()?)))?;
+                    let (columns, stored) = columns.into_iter().unzip();
+                    let pinned = self.eat_word("pinned")?;
+                    program.inputs.push(InputDecl { name, columns, stored, pinned });
                 }
                 "lit" => {
                     self.declare::<Lit, _>("lit", &program.literals)?;
@@ -283,6 +285,24 @@ impl<'a> Parser<'a> {
 
     fn types(&mut self) -> Result<Vec<Type>> {
         self.list('(', ')', Self::ty)
+    }
+
+    fn stored(&mut self) -> Result<Stored> {
+        if self.eat_word("offset")? {
+            self.expect('(')?;
+            let base = self.number()?;
+            self.expect(',')?;
+            let span = self.number()?;
+            self.expect(')')?;
+            return Ok(Stored::Offset { base, span });
+        }
+        if self.eat_word("dictionary")? {
+            self.expect('(')?;
+            let bytes = self.number()?;
+            self.expect(')')?;
+            return Ok(Stored::Dictionary { bytes });
+        }
+        Ok(Stored::Arrow)
     }
 
     fn ty(&mut self) -> Result<Type> {

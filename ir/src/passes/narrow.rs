@@ -21,7 +21,7 @@ use super::ranges::{Ranges, arithmetic, convert};
 use crate::entities::{Join, Lit, Stage, Value};
 use crate::op::{BinaryOp, Op, Region, UnaryOp};
 use crate::program::{AccOp, Datum, JoinRows, Literal, Probe, Program, Sink, Source, StageDecl, Stmt, StmtKind};
-use crate::types::{Repr, SqlType, Type};
+use crate::types::{Repr, SqlType, Stored, Type};
 
 /// Digits that a source column may have to be held in 64 bits.
 const DIGITS_OF_I64: u8 = 18;
@@ -62,8 +62,9 @@ fn declare_states(program: &mut Program, ranges: &Ranges) {
         }
     };
     for decl in program.inputs.values_mut() {
-        for ty in &mut decl.columns {
-            let fits = matches!(ty.sql, SqlType::Decimal { precision, .. } if precision <= DIGITS_OF_I64);
+        for (ty, stored) in decl.columns.iter_mut().zip(&decl.stored) {
+            let fits = matches!(ty.sql, SqlType::Decimal { precision, .. } if precision <= DIGITS_OF_I64)
+                || matches!(stored, Stored::Offset { .. });
             narrow(ty, fits);
         }
     }

@@ -7,7 +7,7 @@ use super::range::Range;
 use crate::entities::{Groups, Input, Join, Stage, Value};
 use crate::op::{BinaryOp, Op, Region, UnaryOp};
 use crate::program::{AccOp, Datum, JoinRows, Probe, Program, Sink, Source, StageDecl, StmtKind};
-use crate::types::{SqlType, Type};
+use crate::types::{SqlType, Stored, Type};
 
 /// More rows than any run of a program sees: bounds sums.
 const MOST_ROWS: i128 = 1 << 63;
@@ -217,9 +217,13 @@ impl StageRanges<'_> {
     }
 }
 
-/// The declared precision of a source column is trusted.
+/// The declared precision of a source column is trusted, and the range that it is stored in.
 fn input_column(program: &Program, input: Input, column: usize) -> Range {
-    let Some(ty) = program.inputs[input].columns.get(column) else { return Range::FULL };
+    let decl = &program.inputs[input];
+    let Some(ty) = decl.columns.get(column) else { return Range::FULL };
+    if let Some(Stored::Offset { base, span }) = decl.stored.get(column) {
+        return Range::new((*base).into(), i128::from(*base) + i128::from(*span));
+    }
     match ty.sql {
         SqlType::Decimal { precision, .. } => Range::of_precision(precision),
         _ => Range::of_type(*ty),

@@ -3,7 +3,7 @@
 use super::{Errors, Law, Place};
 use crate::entities::{Groups, Join, Stage};
 use crate::program::{AccOp, Datum, Literal, Program, Sink, Source, StageDecl};
-use crate::types::{Repr, SqlType, Type};
+use crate::types::{Repr, SqlType, Stored, Type};
 
 /// Most digits of a decimal.
 const MAX_PRECISION: u8 = 38;
@@ -18,6 +18,22 @@ pub(super) fn verify(program: &Program, errors: &mut Errors) {
     let literals = program.literals.values().map(|literal| &literal.ty);
     for ty in columns.chain(literals).chain(params).chain(opaques).chain(joins).chain(groups).chain(&program.output) {
         verify_type(*ty, errors);
+    }
+    for (input, decl) in program.inputs.iter() {
+        let (found, wanted) = (decl.stored.len(), decl.columns.len());
+        errors.check(found == wanted, Law::StoredColumns, || format!("{input} says of {found} columns of {wanted} how they lie"));
+        for (ty, stored) in decl.columns.iter().zip(&decl.stored) {
+            let holds = match *stored {
+                Stored::Arrow => true,
+                Stored::Offset { base, span } => {
+                    let last = i128::from(base) + i128::from(span);
+                    let held = if ty.sql.scale().is_some() { SqlType::Int64 } else { ty.sql };
+                    int_fits(base.into(), held) && int_fits(last, held) && last <= i64::MAX.into()
+                }
+                Stored::Dictionary { bytes } => ty.sql == SqlType::Utf8 && matches!(bytes, 1 | 2 | 4),
+            };
+            errors.check(holds, Law::StoredColumns, || format!("{input}: a column of {ty} cannot lie as{stored}"));
+        }
     }
     for (param, decl) in program.params.iter() {
         let holds = decl.ty.repr == decl.ty.sql.default_repr();

@@ -150,7 +150,7 @@ impl<'a> Frame<'a> {
             // SAFETY: the morsel of a stage that reads an input has a view for each of its columns.
             let view = unsafe { &*self.morsel.columns.add(column) };
             let map = if top == 0 { None } else { Some(self.map_to(top, 0)?) };
-            return load::column(view, ty, self.first, self.rows(), map.as_ref().map(|map| map.as_slice()));
+            return load::column(view, ty, self.plan.stored[column], self.first, self.rows(), map.as_ref().map(|map| map.as_slice()));
         }
         let entries = self.entries.get(self.entries_of[value.index()] as usize);
         let (Some(entries), Some(field)) = (entries, self.plan.fields[value.index()]) else {

@@ -4,13 +4,13 @@ use std::rc::Rc;
 
 use stagefuse_ir::abi::{ColumnView, STR_INLINE, StrRef};
 use stagefuse_ir::layout::Field;
-use stagefuse_ir::{Repr, SqlType, Storage, Type};
+use stagefuse_ir::{Repr, SqlType, Storage, Stored, Type};
 
 use super::vector::{Buf, Prim, Valid, Vector};
 use crate::error::Error;
 
 /// The rows `first + map[i]` of a column, or `first + i` for `rows` rows where there is no mapping.
-pub(crate) fn column(view: &ColumnView, ty: Type, first: usize, rows: usize, map: Option<&[u32]>) -> Result<Vector, Error> {
+pub(crate) fn column(view: &ColumnView, ty: Type, stored: Stored, first: usize, rows: usize, map: Option<&[u32]>) -> Result<Vector, Error> {
     let valid = if ty.nullable { validity(view, first, rows, map) } else { None };
     macro_rules! fixed {
         ($stored:ty) => {
@@ -26,6 +26,11 @@ pub(crate) fn column(view: &ColumnView, ty: Type, first: usize, rows: usize, map
         ($stored:ty, $held:ty) => {
             Ok(Vector::new::<$held>(values::<$stored, $held>(view, first, rows, map, |value| value as $held), valid))
         };
+    }
+    match stored {
+        Stored::Arrow => {}
+        Stored::Offset { base, .. } => return offsets(view, ty, stored.bytes(ty.sql), base, valid, (first, rows, map)),
+        Stored::Dictionary { bytes } => return dictionary(view, bytes, valid, (first, rows, map)),
     }
     match ty.sql.storage() {
         Storage::Bits => {
@@ -59,6 +64,59 @@ pub(crate) fn column(view: &ColumnView, ty: Type, first: usize, rows: usize, map
             _ => Err(unsupported(ty)),
         },
     }
+}
+
+/// The rows of a column that are wanted.
+type Wanted<'a> = (usize, usize, Option<&'a [u32]>);
+
+/// A column that lies as offsets from `base`, in `bytes` bytes without sign.
+fn offsets(
+    view: &ColumnView,
+    ty: Type,
+    bytes: u32,
+    base: i64,
+    valid: Option<Valid>,
+    (first, rows, map): Wanted<'_>,
+) -> Result<Vector, Error> {
+    macro_rules! held {
+        ($stored:ty) => {
+            match ty.repr {
+                Repr::I8 => held!($stored, i8),
+                Repr::I16 => held!($stored, i16),
+                Repr::I32 => held!($stored, i32),
+                Repr::I64 => held!($stored, i64),
+                Repr::I128 => held!($stored, i128),
+                _ => Err(unsupported(ty)),
+            }
+        };
+        ($stored:ty, $held:ty) => {{
+            // Wraps where the base and the offset do, as in generated code.
+            let value = |offset: $stored| base.wrapping_add(offset as i64) as $held;
+            Ok(Vector::new::<$held>(values::<$stored, $held>(view, first, rows, map, value), valid))
+        }};
+    }
+    match bytes {
+        1 => held!(u8),
+        2 => held!(u16),
+        4 => held!(u32),
+        _ => held!(u64),
+    }
+}
+
+/// A column of text that lies as numbers of dictionary entries.
+fn dictionary(view: &ColumnView, bytes: u8, valid: Option<Valid>, (first, rows, map): Wanted<'_>) -> Result<Vector, Error> {
+    let entries = view.buffers.cast::<StrRef>();
+    // SAFETY: a number is that of one of the entries; where a null lies, the first.
+    let entry = |number: usize| unsafe { *entries.add(number) };
+    let mut texts = match bytes {
+        1 => values::<u8, StrRef>(view, first, rows, map, |number| entry(number as usize)),
+        2 => values::<u16, StrRef>(view, first, rows, map, |number| entry(number as usize)),
+        _ => values::<u32, StrRef>(view, first, rows, map, |number| entry(number as usize)),
+    };
+    if let Some(valid) = &valid {
+        texts.iter_mut().zip(valid.iter()).filter(|(_, valid)| **valid == 0).for_each(|(text, _)| *text = StrRef::ZERO);
+    }
+    Ok(Vector::new::<StrRef>(texts, valid))
 }
 
 fn unsupported(ty: Type) -> Error {

@@ -7,7 +7,7 @@ use arrow::array::{Array, ArrayData, ArrayRef, AsArray, BooleanArray, StringView
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer};
 use arrow::compute::cast;
 use stagefuse_ir::abi::ColumnView;
-use stagefuse_ir::{EntityRef, Opaque, SqlType, Storage, Type, Value};
+use stagefuse_ir::{EntityRef, Opaque, SqlType, Storage, Stored, Type, Value};
 
 use super::level::Frame;
 use super::load;
@@ -114,5 +114,5 @@ fn from_array(array: &ArrayRef, ty: Type, rows: usize) -> Result<Vector, Error> 
         Storage::Fixed(width) => view.values = unsafe { data.buffers()[0].as_ptr().add(data.offset() * width as usize) },
     }
     view.buffers = buffers.as_ptr();
-    load::column(&view, ty, 0, rows, None)
+    load::column(&view, ty, Stored::Arrow, 0, rows, None)
 }

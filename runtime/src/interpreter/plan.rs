@@ -1,7 +1,7 @@
 //! What is prepared once for each stage of a run.
 
 use stagefuse_ir::layout::{Field, RowLayout};
-use stagefuse_ir::{EntityRef, Program, Source, Stage, StageDecl, Type, Value};
+use stagefuse_ir::{EntityRef, Program, Source, Stage, StageDecl, Stored, Type, Value};
 
 /// A stage, ready to be interpreted.
 pub(crate) struct StagePlan {
@@ -10,6 +10,8 @@ pub(crate) struct StagePlan {
     pub(crate) fields: Vec<Option<Field>>,
     /// By value: the column of the morsel that it is, where it is one.
     pub(crate) columns: Vec<Option<usize>>,
+    /// By column of the morsel: how it lies there.
+    pub(crate) stored: Vec<Stored>,
     /// Bytes between the source's rows, where it is a table.
     pub(crate) source_stride: usize,
     /// The byte that tells whether a row of the source, a join table, was matched.
@@ -21,12 +23,22 @@ impl StagePlan {
     pub(crate) fn new(program: &Program, stage: Stage) -> Self {
         let decl = program.stages[stage].clone();
         let count = decl.values.len();
-        let mut plan = StagePlan { decl, fields: vec![None; count], columns: vec![None; count], source_stride: 0, source_matched: None };
+        let mut plan = StagePlan {
+            decl,
+            fields: vec![None; count],
+            columns: vec![None; count],
+            stored: vec![],
+            source_stride: 0,
+            source_matched: None,
+        };
         let source = match plan.decl.source {
             Source::Input { .. } => None,
             Source::Groups(groups) => Some(RowLayout::groups(&program.groups[groups])),
             Source::Join(join, _) => Some(RowLayout::join(&program.joins[join])),
         };
+        if let Source::Input { input, .. } = plan.decl.source {
+            plan.stored = program.inputs[input].stored.clone();
+        }
         let params = plan.decl.params.clone();
         match source {
             None => params.iter().enumerate().for_each(|(column, value)| plan.columns[value.index()] = Some(column)),

@@ -11,6 +11,7 @@ use stagefuse_ir::abi::{MAX_MORSEL_ROWS, Morsel, Status};
 use stagefuse_ir::{EntityRef, Sink, Source, Stage};
 
 use crate::columns::Columns;
+use crate::compact::Block;
 use crate::config::{Engine, RunConfig};
 use crate::error::Error;
 use crate::interpreter;
@@ -92,19 +93,46 @@ impl Run {
         let Source::Input { input, .. } = self.shared.program.stages[stage].source else {
             return Err(Error::Internal(format!("{stage} reads no batches")));
         };
+        let columns = Columns::new(batch, &self.shared.program.inputs[input])?;
+        self.run_columns(stage, worker, columns, 0, batch.num_rows())
+    }
+
+    /// Runs a stage over rows of a block of a compact table, of whose columns `columns` are the input's: `rows` rows from row `first` on.
+    ///
+    /// # Errors
+    /// What the stage's operations raise.
+    pub fn run_block(
+        &self,
+        stage: Stage,
+        worker: &mut Worker,
+        block: &Block,
+        columns: &[usize],
+        first: usize,
+        rows: usize,
+    ) -> Result<Flow, Error> {
+        let Source::Input { input, .. } = self.shared.program.stages[stage].source else {
+            return Err(Error::Internal(format!("{stage} reads no batches")));
+        };
+        if first + rows > block.rows() {
+            return Err(Error::Internal(format!("rows {first} to {} of a block of {}", first + rows, block.rows())));
+        }
+        let columns = Columns::of_block(block, columns, &self.shared.program.inputs[input])?;
+        self.run_columns(stage, worker, columns, first, rows)
+    }
+
+    fn run_columns(&self, stage: Stage, worker: &mut Worker, mut columns: Columns, first: usize, rows: usize) -> Result<Flow, Error> {
         worker.enter(stage)?;
-        let mut columns = Columns::new(batch, &self.shared.program.inputs[input].columns)?;
         let mut flow = Flow::More;
-        for first in (0..batch.num_rows()).step_by(MAX_MORSEL_ROWS) {
-            let rows = MAX_MORSEL_ROWS.min(batch.num_rows() - first);
-            let morsel = Morsel { rows: rows as u64, columns: columns.at(first).as_ptr(), entries: std::ptr::null_mut() };
-            // SAFETY: the views are of `rows` rows of the batch, which `columns` keeps alive.
+        for at in (first..first + rows).step_by(MAX_MORSEL_ROWS) {
+            let rows = MAX_MORSEL_ROWS.min(first + rows - at);
+            let morsel = Morsel { rows: rows as u64, columns: columns.at(at).as_ptr(), entries: std::ptr::null_mut() };
+            // SAFETY: the views are of `rows` rows, which `columns` keeps alive.
             flow = unsafe { self.run_morsel(stage, worker, &morsel)? };
             if flow == Flow::Done {
                 break;
             }
         }
-        // Emitted text may refer to the batch, so that it must be flushed before the batch goes.
+        // Emitted text may refer to the columns, so that it must be flushed before they go.
         self.flush(stage, worker)?;
         Ok(flow)
     }

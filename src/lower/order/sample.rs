@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
-use arrow::compute::{cast, concat};
+use arrow::compute::{cast, concat, concat_batches};
 use arrow::datatypes::{DataType, Int64Type, Schema};
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::datasource::source::DataSourceExec;
@@ -15,6 +15,7 @@ use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 
 use crate::lower::exchange::below_exchange;
+use crate::table::CachedExec;
 
 /// Slices of a sample, evenly spread over the table, and rows of each: within a slice neighbours tell how often a value repeats.
 const SLICES: usize = 8;
@@ -55,7 +56,34 @@ impl Sample {
         Sample::of_table(plan)
     }
 
+    fn of_cached(scan: &CachedExec) -> Option<Sample> {
+        let table = scan.table();
+        let total = table.rows();
+        let mut batches = vec![];
+        let mut rows = 0;
+        for slice in 0..SLICES {
+            let mut first = total.saturating_sub(SLICE_ROWS) * slice / (SLICES - 1);
+            let partition = table.partitions().iter().position(|block| {
+                let is_here = first < block.rows();
+                if !is_here {
+                    first -= block.rows();
+                }
+                is_here
+            });
+            let Some(partition) = partition else { continue };
+            let length = SLICE_ROWS.min(table.partitions()[partition].rows() - first);
+            batches.push(table.decode(partition, scan.columns(), first, length).ok()?);
+            rows += length;
+        }
+        let schema = scan.schema();
+        let batch = if batches.is_empty() { RecordBatch::new_empty(schema) } else { concat_batches(&schema, &batches).ok()? };
+        Some(Sample { kept: vec![true; rows], batch, total })
+    }
+
     fn of_table(plan: &Arc<dyn ExecutionPlan>) -> Option<Sample> {
+        if let Some(scan) = plan.downcast_ref::<CachedExec>() {
+            return Sample::of_cached(scan);
+        }
         let scan = plan.downcast_ref::<DataSourceExec>()?;
         let source = scan.data_source().downcast_ref::<MemorySourceConfig>()?;
         let batches: Vec<&RecordBatch> = source.partitions().iter().flatten().filter(|batch| batch.num_rows() > 0).collect();

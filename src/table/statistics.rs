@@ -1,0 +1,47 @@
+//! DataFusion's form of what a compact table knows of itself.
+
+use arrow::datatypes::DataType;
+use datafusion::common::stats::Precision;
+use datafusion::common::{ColumnStatistics, ScalarValue, Statistics};
+use stagefuse_runtime::{ColumnInfo, CompactTable};
+
+/// The statistics of all columns.
+pub(super) fn of(table: &CompactTable) -> Statistics {
+    let columns = table.columns().iter().zip(table.schema().fields()).map(|(info, field)| of_column(info, field.data_type()));
+    Statistics {
+        num_rows: Precision::Exact(table.rows()),
+        total_byte_size: Precision::Inexact(table.bytes()),
+        column_statistics: columns.collect(),
+    }
+}
+
+fn of_column(info: &ColumnInfo, data_type: &DataType) -> ColumnStatistics {
+    let end = |value: fn((i64, i64)) -> i64| match info.range.and_then(|range| scalar(value(range), data_type)) {
+        Some(value) => Precision::Exact(value),
+        None => Precision::Absent,
+    };
+    ColumnStatistics {
+        null_count: Precision::Exact(info.nulls),
+        min_value: end(|range| range.0),
+        max_value: end(|range| range.1),
+        distinct_count: info.distinct.map_or(Precision::Absent, Precision::Exact),
+        ..ColumnStatistics::new_unknown()
+    }
+}
+
+/// A number as a value of a column's type.
+fn scalar(number: i64, data_type: &DataType) -> Option<ScalarValue> {
+    Some(match data_type {
+        DataType::Date32 => ScalarValue::Date32(Some(i32::try_from(number).ok()?)),
+        DataType::Decimal128(precision, scale) => ScalarValue::Decimal128(Some(number.into()), *precision, *scale),
+        DataType::Int8
+        | DataType::Int16
+        | DataType::Int32
+        | DataType::Int64
+        | DataType::UInt8
+        | DataType::UInt16
+        | DataType::UInt32
+        | DataType::UInt64 => ScalarValue::Int64(Some(number)).cast_to(data_type).ok()?,
+        _ => return None,
+    })
+}
