@@ -64,7 +64,15 @@ pub struct Timed {
 }
 
 /// Runs statements and keeps the rows of the one that has columns; every statement counts in the times.
+///
+/// In a task of the runtime's workers: a thread that only waits for them would move them about between the processors.
 pub async fn run_timed(session: &Session, statements: &[String]) -> Result<Timed, Failure> {
+    let (session, statements) = (session.clone(), statements.to_vec());
+    let timed = tokio::spawn(async move { run_here(&session, &statements).await }).await;
+    timed.map_err(|error| Failure::new(error.to_string()))?
+}
+
+async fn run_here(session: &Session, statements: &[String]) -> Result<Timed, Failure> {
     let start = Instant::now();
     let mut timed = Timed { batches: vec![], plan_time: Duration::ZERO, time: Duration::ZERO, compilation: Compilation::default() };
     let mut plans = vec![];

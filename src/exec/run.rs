@@ -172,16 +172,16 @@ impl Core {
 
     /// Runs tasks at the same time, in tasks of the runtime's own where that can help. Dropping the future ends them.
     async fn fan_out(&self, mut tasks: Vec<BoxFuture<'static, Result<()>>>) -> Result<()> {
-        if tasks.len() == 1 {
-            return tasks.remove(0).await;
-        }
         if self.workers == 1 {
             return try_join_all(tasks).await.map(|_| ());
         }
+        // The task that came here does a part, too: the others need be woken, which takes the operating system a while.
+        let Some(own) = tasks.pop() else { return Ok(()) };
         let mut set = JoinSet::new();
         for task in tasks {
             set.spawn(task);
         }
+        own.await?;
         while let Some(done) = set.join_next().await {
             match done {
                 Ok(result) => result?,

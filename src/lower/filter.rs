@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::BinaryExpr;
+use datafusion::physical_expr::expressions::{BinaryExpr, DynamicFilterPhysicalExpr};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::filter::FilterExec;
 
@@ -20,6 +20,8 @@ impl Lowering {
         let schema = filter.input().schema();
         let mut conjuncts = vec![];
         split(filter.predicate(), &mut conjuncts);
+        // What a join above pushed down here, it tests itself.
+        conjuncts.retain(|conjunct| !conjunct.is::<DynamicFilterPhysicalExpr>());
         for branch in &mut pipe.branches {
             for conjunct in &conjuncts {
                 branch.s.note(format!("FilterExec: {conjunct}"));

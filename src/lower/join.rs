@@ -26,11 +26,36 @@ pub(super) struct Join<'a> {
     pub(super) note: String,
     pub(super) left: &'a Arc<dyn ExecutionPlan>,
     pub(super) right: &'a Arc<dyn ExecutionPlan>,
-    pub(super) on: &'a [(PhysicalExprRef, PhysicalExprRef)],
-    pub(super) filter: Option<&'a JoinFilter>,
+    pub(super) on: Vec<(PhysicalExprRef, PhysicalExprRef)>,
+    pub(super) filter: Option<JoinFilter>,
     pub(super) join_type: JoinType,
     pub(super) null_equal: bool,
-    pub(super) projection: Option<&'a [usize]>,
+    pub(super) projection: Option<Vec<usize>>,
+}
+
+impl Join<'_> {
+    /// The same join with its sides changed over: the right side builds.
+    pub(super) fn swapped(self) -> Self {
+        let (left, right) = (self.left.schema().fields().len(), self.right.schema().fields().len());
+        let projection = match self.join_type {
+            // The columns of both sides come out, now in the other order.
+            JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full => {
+                let columns = self.projection.unwrap_or_else(|| (0..left + right).collect());
+                Some(columns.into_iter().map(|column| if column < left { column + right } else { column - left }).collect())
+            }
+            _ => self.projection,
+        };
+        Join {
+            note: format!("{}, sides changed over", self.note),
+            left: self.right,
+            right: self.left,
+            on: self.on.into_iter().map(|(left, right)| (right, left)).collect(),
+            filter: self.filter.as_ref().map(JoinFilter::swap),
+            join_type: self.join_type.swap(),
+            null_equal: self.null_equal,
+            projection,
+        }
+    }
 }
 
 /// The table that a left side became.
@@ -78,7 +103,7 @@ impl Lowering {
         if let Some(rows) = rows {
             pipe.branches.push(self.table_rows(join, &table, rows)?);
         }
-        pipe.project(join.projection);
+        pipe.project(join.projection.as_deref());
         Ok(pipe)
     }
 
@@ -129,11 +154,11 @@ impl Lowering {
         let schema = join.right.schema();
         right.s.note(join.note.as_str());
         let mut keys = vec![];
-        for (_, key) in join.on {
+        for (_, key) in &join.on {
             keys.push(self.expr(&mut right.s, &right.columns, &schema, key)?);
         }
         let mut residual = |lowering: &mut Lowering, right: &mut Branch, left: &[Option<Value>]| {
-            let Some(filter) = join.filter else { return Ok(None) };
+            let Some(filter) = &join.filter else { return Ok(None) };
             let sides = filter.column_indices().iter().map(|column| match column.side {
                 JoinSide::Left => left[column.index],
                 JoinSide::Right => right.columns[column.index],
@@ -172,6 +197,13 @@ impl Lowering {
         Ok(if mark.is_some() { vec![mark] } else { columns })
     }
 
+    /// Ends a branch that only marks the rows of the table that it matches.
+    pub(super) fn mark_matches(&mut self, mut branch: Branch, table: &Table, keys: Vec<Value>) -> Result<()> {
+        let (probe, _) = self.probe_of(&mut branch, table, ProbeKind::Semi, true, keys, &mut |_, _, _| Ok(None))?;
+        self.p.stage(branch.sink(Sink::Mark { probe }));
+        Ok(())
+    }
+
     fn probe_of(
         &mut self,
         branch: &mut Branch,
@@ -204,13 +236,28 @@ impl Lowering {
         Ok((Probe { join: table.join, kind, keys, columns, mark, residual, marks_build }, left_columns))
     }
 
-    /// A stage over rows of the table, after all probes.
+    /// A stage over rows of the table, after all probes, with the columns of both sides.
     fn table_rows(&mut self, join: &Join<'_>, table: &Table, rows: JoinRows) -> Result<Branch> {
+        let mut branch = self.rows_of_table(&join.note, table, rows);
+        if matches!(join.join_type, JoinType::Left | JoinType::Full) {
+            for field in join.right.schema().fields() {
+                let null = types::ir_type(field.data_type(), true).map(|ty| {
+                    let null = self.p.literal(ty, Datum::Null);
+                    branch.s.op(Op::Literal(null), ty)
+                });
+                branch.columns.push(null);
+            }
+        }
+        Ok(branch)
+    }
+
+    /// A stage over rows of a table, after all probes; for [`JoinRows::All`] one more column tells whether the row was matched.
+    pub(super) fn rows_of_table(&mut self, note: &str, table: &Table, rows: JoinRows) -> Branch {
         let flag = (rows == JoinRows::All).then_some(Type::boolean(false));
         let types: Vec<Type> = table.keys.iter().copied().chain(table.payload.iter().map(|(_, ty)| *ty)).chain(flag).collect();
         let name = format!("{} rows of {}", rows.name(), table.join);
         let mut s = StageBuilder::new(name, Source::Join(table.join, rows), &types);
-        s.note(join.note.as_str());
+        s.note(note);
         let mut columns = vec![None; table.width];
         for ((index, _), value) in table.payload.iter().zip(&s.params()[table.keys.len()..]) {
             columns[*index] = Some(*value);
@@ -218,14 +265,6 @@ impl Lowering {
         if flag.is_some() {
             columns.push(s.params().last().copied());
         }
-        if matches!(join.join_type, JoinType::Left | JoinType::Full) {
-            for field in join.right.schema().fields() {
-                columns.push(types::ir_type(field.data_type(), true).map(|ty| {
-                    let null = self.p.literal(ty, Datum::Null);
-                    s.op(Op::Literal(null), ty)
-                }));
-            }
-        }
-        Ok(Branch { s, columns, exchanged: true })
+        Branch { s, columns, exchanged: true }
     }
 }

@@ -122,7 +122,7 @@ pub(crate) struct Lowering {
     pub(crate) opaques: Vec<Arc<dyn OpaqueExpr>>,
     pub(crate) params: Vec<Arc<dyn PhysicalExpr>>,
     /// Whether joins may be put in another order.
-    reorders: bool,
+    pub(crate) reorders: bool,
 }
 
 /// How far lowering has come.

@@ -12,11 +12,11 @@ impl Lowering {
             note: format!("NestedLoopJoinExec: {}", join.join_type()),
             left: join.left(),
             right: join.right(),
-            on: &[],
-            filter: join.filter(),
+            on: vec![],
+            filter: join.filter().cloned(),
             join_type: *join.join_type(),
             null_equal: false,
-            projection: join.projection().as_deref(),
+            projection: join.projection().as_ref().map(|projection| projection.to_vec()),
         })
     }
 
@@ -25,7 +25,7 @@ impl Lowering {
             note: "CrossJoinExec".to_string(),
             left: join.left(),
             right: join.right(),
-            on: &[],
+            on: vec![],
             filter: None,
             join_type: JoinType::Inner,
             null_equal: false,

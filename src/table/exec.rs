@@ -17,6 +17,8 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use stagefuse_runtime::CompactTable;
 
+use super::statistics;
+
 /// Reads columns of a cached table: for DataFusion's operators as Arrow arrays. Stages read the table itself.
 pub(crate) struct CachedExec {
     table: Arc<CompactTable>,
@@ -103,7 +105,7 @@ impl ExecutionPlan for CachedExec {
 
     fn statistics_from_inputs(&self, _inputs: &[Arc<Statistics>], args: &StatisticsArgs) -> Result<Arc<Statistics>> {
         match args.partition() {
-            None => Ok(Arc::new(self.statistics.as_ref().clone().project(Some(&self.columns)))),
+            None => Ok(Arc::new(statistics::project(&self.statistics, self.table.schema(), &self.columns))),
             Some(_) => Ok(Arc::new(Statistics::new_unknown(&self.schema()))),
         }
     }

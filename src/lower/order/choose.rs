@@ -22,7 +22,7 @@ const CONDITION: f64 = 0.3;
 /// An order of joins.
 pub(super) enum Tree {
     Leaf(usize),
-    /// The first side builds, the second looks up.
+    /// The first side builds, the second looks up. Where the second is the right side of a semi join, it only marks rows of the first.
     Join(Box<Tree>, Box<Tree>),
 }
 
@@ -123,16 +123,14 @@ impl Statistics {
     /// The join of two sides; `None` where nothing connects them, or a semi join would have the wrong side.
     fn join(&self, graph: &Graph, (build, b): (Leaves, Plan), (probe, p): (Leaves, Plan)) -> Option<Plan> {
         let is_semi = |leaves: Leaves| leaves.count_ones() == 1 && graph.leaves[leaves.trailing_zeros() as usize].semi;
-        if is_semi(probe) {
-            return None;
-        }
         let pairs = key_pairs(graph, build, probe);
-        if pairs.is_empty() {
+        if pairs.is_empty() || (is_semi(build) && is_semi(probe)) {
             return None;
         }
-        let semi = is_semi(build);
-        if semi {
-            let keys = graph.classes.iter().filter(|class| class.iter().any(|col| 1 << col.leaf == build)).count();
+        let semi = [build, probe].into_iter().find(|side| is_semi(*side));
+        if let Some(semi) = semi {
+            // All of its keys must be there.
+            let keys = graph.classes.iter().filter(|class| class.iter().any(|col| 1 << col.leaf == semi)).count();
             if keys != pairs.len() {
                 return None;
             }
@@ -144,7 +142,11 @@ impl Statistics {
         });
         let conditions = CONDITION.powi(conditions.count() as i32);
         let matches = (b.rows * p.rows * share * conditions).max(1.0);
-        let rows = if semi { matches.min(p.rows) } else { matches };
+        let rows = match semi {
+            None => matches,
+            Some(side) if side == build => matches.min(p.rows),
+            Some(_) => matches.min(b.rows),
+        };
         let probing = if b.rows <= CACHED_ROWS { PROBE_CACHED } else { PROBE_MISSING };
         let cost = b.cost + p.cost + b.rows * BUILD + p.rows * probing + rows * PASS;
         Some(Plan { cost, rows, sides: Some((build, probe)) })

@@ -8,12 +8,21 @@ mod estimate;
 mod graph;
 mod sample;
 
+use std::sync::Arc;
+
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::joins::HashJoinExec;
-use stagefuse_ir::{ProbeKind, Value};
+use stagefuse_ir::{JoinRows, ProbeKind, Value};
 
 use self::choose::{Tree, choose, key_pairs};
+use self::estimate::Estimate;
 use self::graph::Graph;
 use super::{Branch, Declined, Lowering, Pipe, Result};
+
+/// Whether the right side of a join, which builds where it is to be the left one, is so much smaller that the sides should change over.
+pub(super) fn right_should_build(left: &Arc<dyn ExecutionPlan>, right: &Arc<dyn ExecutionPlan>) -> bool {
+    Estimate::of(right).rows * 1.5 < Estimate::of(left).rows
+}
 
 impl Lowering {
     /// Lowers the inner and semi joins at the root of a plan in an order of our own. `None` where there is nothing to order.
@@ -44,14 +53,24 @@ impl Lowering {
         };
         let pairs = key_pairs(graph, build.leaves(), probe.leaves());
         let (left, right): (Vec<usize>, Vec<usize>) = pairs.iter().map(|(a, b)| (graph.number(*a), graph.number(*b))).unzip();
-        let semi = matches!(**build, Tree::Leaf(leaf) if graph.leaves[leaf].semi);
-        let note = note(graph, &pairs, semi);
+        let is_semi = |tree: &Tree| matches!(tree, Tree::Leaf(leaf) if graph.leaves[*leaf].semi);
+        let semi = is_semi(build);
+        let note = note(graph, &pairs, semi || is_semi(probe));
         let keys = |branch: &Branch, columns: &[usize]| {
             let key = |column: &usize| branch.columns[*column].ok_or_else(|| Declined::Unsupported("a key of unknown type".to_string()));
             columns.iter().map(key).collect::<Result<Vec<Value>>>()
         };
         let side = self.tree(graph, build)?;
-        let table = self.build_table(&note, side, &mut |_, branch| keys(branch, &left), false, false)?;
+        let marks = is_semi(probe);
+        let table = self.build_table(&note, side, &mut |_, branch| keys(branch, &left), false, marks)?;
+        if marks {
+            for mut branch in self.tree(graph, probe)?.branches {
+                branch.s.note(note.as_str());
+                let keys = keys(&branch, &right)?;
+                self.mark_matches(branch, &table, keys)?;
+            }
+            return Ok(self.rows_of_table(&note, &table, JoinRows::Matched).into());
+        }
         let mut pipe = self.tree(graph, probe)?;
         for branch in &mut pipe.branches {
             branch.s.note(note.as_str());
