@@ -199,6 +199,8 @@ settings! {
         split_by_operator: Switch = Switch(true),
         /// Whether a stage that cannot be compiled is interpreted; if false it is an error with the reason.
         fallback: Switch = Switch(true),
+        /// Whether code that was compiled for the same program before is used again.
+        code_cache: Switch = Switch(true),
         /// Whether inner and semi joins are put in the order that samples and statistics of the tables suggest.
         reorder_joins: Switch = Switch(true),
         /// Whether dumps carry the operator and expression that each part comes from.

@@ -46,7 +46,7 @@ pub struct StageMetrics {
     pub rows_out: u64,
     /// Time in its function, summed over all workers.
     pub nanos: u64,
-    /// Time that compiling it took.
+    /// Time that compiling it took, perhaps for an earlier query (`stagefuse.code_cache`).
     pub compile_time: Duration,
     /// Bytes of its machine code.
     pub code_bytes: usize,

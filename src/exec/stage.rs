@@ -6,9 +6,10 @@ use std::time::Duration;
 use datafusion::common::stats::Precision;
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use stagefuse_compiler::{CompileError, CompiledStage, Options};
-use stagefuse_ir::{Op, PrimaryMap, Program, Region, Sink, Source, Stage, StageDecl, StmtKind};
+use stagefuse_ir::{EntityRef, Op, PrimaryMap, Program, Region, Sink, Source, Stage, StageDecl, StmtKind};
 use stagefuse_runtime::{Engine, builtins};
 
+use super::cache;
 use crate::config::{Mode, OptLevel, StagefuseConfig, TINY_INPUT_ROWS};
 use crate::fallback::FallbackReason;
 use crate::lower::Lowered;
@@ -46,6 +47,9 @@ pub(crate) fn prepare(lowered: &Lowered, config: &StagefuseConfig) -> Vec<Prepar
     let options = options(config);
     let mut tiny: PrimaryMap<Stage, Option<usize>> = PrimaryMap::new();
     let mut prepared = vec![];
+    let key = config.code_cache.get().then(|| cache::key(program, &options));
+    let mut known = key.as_deref().map(cache::get).unwrap_or_default();
+    known.resize(program.stages.len(), None);
     for (stage, decl) in program.stages.iter() {
         let rows = source_rows(lowered, decl, &tiny).filter(|rows| *rows < TINY_INPUT_ROWS);
         tiny.push(rows);
@@ -56,7 +60,16 @@ pub(crate) fn prepare(lowered: &Lowered, config: &StagefuseConfig) -> Vec<Prepar
         };
         let outcome = match reason {
             Some(reason) => Err(reason),
-            None => stagefuse_compiler::compile(program, stage, &builtins(), &options).map_err(reason_of),
+            None => match known[stage.index()].take() {
+                Some(compiled) => Ok(compiled),
+                None => {
+                    let compiled = stagefuse_compiler::compile(program, stage, &builtins(), &options).map_err(reason_of);
+                    if let (Ok(compiled), Some(key)) = (&compiled, &key) {
+                        cache::put(key, stage, compiled);
+                    }
+                    compiled
+                }
+            },
         };
         if let Err(reason) = &outcome {
             tracing::debug!(stage = %decl.name, %reason, "stage runs interpreted");
@@ -138,7 +151,6 @@ fn opaque_names_of_region(program: &Program, region: &Region, names: &mut Vec<St
 
 /// Most rows that a stage's source can have, where that is known for certain.
 fn source_rows(lowered: &Lowered, decl: &StageDecl, known: &PrimaryMap<Stage, Option<usize>>) -> Option<usize> {
-    use stagefuse_ir::EntityRef;
     match decl.source {
         Source::Input { input, .. } => match lowered.memory.get(input.index()) {
             Some(Some(memory)) => Some(memory.rows()),
