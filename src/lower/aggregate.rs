@@ -14,7 +14,7 @@ use stagefuse_ir::{AccDecl, AccOp, BinaryOp, Datum, GroupsDecl, Op, Sink, Source
 
 use super::exchange::below_exchange;
 use super::pipe::common_types;
-use super::{Branch, Declined, Lowering, Pipe, Result, declined, types};
+use super::{Branch, Declined, KeyFilter, Lowering, Pipe, Result, declined, types};
 
 /// How an aggregate function's value is read from its accumulators.
 enum Read {
@@ -81,7 +81,7 @@ impl Accumulators {
 }
 
 impl Lowering {
-    pub(crate) fn aggregate(&mut self, aggregate: &AggregateExec) -> Result<Pipe> {
+    pub(crate) fn aggregate(&mut self, aggregate: &AggregateExec, key_filters: Vec<KeyFilter>) -> Result<Pipe> {
         let input = match aggregate.mode() {
             AggregateMode::Single | AggregateMode::SinglePartitioned => aggregate,
             AggregateMode::Final | AggregateMode::FinalPartitioned => {
@@ -107,7 +107,9 @@ impl Lowering {
         let alone = pipe.branches.len() == 1;
         let (mut keys, mut operands) = (vec![], vec![]);
         for branch in &mut pipe.branches {
-            keys.push(self.keys(branch, &schema, by)?);
+            let of_branch = self.keys(branch, &schema, by)?;
+            self.keep_groups(branch, &of_branch, &key_filters)?;
+            keys.push(of_branch);
             operands.push(self.operands(branch, &schema, input, alone)?);
         }
         let branches = || pipe.branches.iter();
@@ -148,6 +150,14 @@ impl Lowering {
             }));
         }
         Ok(Branch { s, columns, exchanged: true }.into())
+    }
+
+    /// Drops rows of groups that nobody misses.
+    fn keep_groups(&mut self, branch: &mut Branch, keys: &[Value], filters: &[KeyFilter]) -> Result<()> {
+        let columns = std::mem::replace(&mut branch.columns, keys.iter().copied().map(Some).collect());
+        let kept = self.keep_matches(branch, filters);
+        branch.columns = columns;
+        kept
     }
 
     fn keys(&mut self, branch: &mut Branch, schema: &SchemaRef, by: &PhysicalGroupBy) -> Result<Vec<Value>> {

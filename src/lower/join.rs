@@ -59,7 +59,8 @@ impl Join<'_> {
 }
 
 /// The table that a left side became.
-pub(super) struct Table {
+#[derive(Clone)]
+pub(crate) struct Table {
     join: stagefuse_ir::Join,
     keys: Vec<Type>,
     /// Numbers of the left side's columns that are in the payload, and their types.

@@ -22,6 +22,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::Schema;
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
@@ -121,8 +122,17 @@ pub(crate) struct Lowering {
     pub(crate) memory: Vec<Option<Memory>>,
     pub(crate) opaques: Vec<Arc<dyn OpaqueExpr>>,
     pub(crate) params: Vec<Arc<dyn PhysicalExpr>>,
+    /// What rows of the plan that is lowered next need not have: where they have no match in a table, nobody misses them.
+    pub(crate) key_filters: Vec<KeyFilter>,
     /// Whether joins may be put in another order.
     pub(crate) reorders: bool,
+}
+
+/// A column of a plan whose values have to be in a table that is there, or their rows are dropped later anyway.
+#[derive(Clone)]
+pub(crate) struct KeyFilter {
+    pub(crate) column: usize,
+    pub(crate) table: join::Table,
 }
 
 /// How far lowering has come.
@@ -183,12 +193,16 @@ impl Lowering {
 
     /// Lowers an operator; none where there is nothing to lower but a leaf.
     fn operator(&mut self, plan: &Arc<dyn ExecutionPlan>) -> Result<Option<Pipe>> {
+        // They are handed down through operators that know how, and no further.
+        let key_filters = std::mem::take(&mut self.key_filters);
         let pipe = if let Some(filter) = plan.downcast_ref::<FilterExec>() {
+            self.key_filters = filter_keys(filter, key_filters);
             self.filter(filter)?
         } else if let Some(projection) = plan.downcast_ref::<ProjectionExec>() {
+            self.key_filters = projection_keys(projection, key_filters);
             self.projection(projection)?
         } else if let Some(aggregate) = plan.downcast_ref::<AggregateExec>() {
-            self.aggregate(aggregate)?
+            self.aggregate(aggregate, key_filters)?
         } else if let Some(join) = plan.downcast_ref::<HashJoinExec>() {
             self.reordered(join)?
         } else if let Some(join) = plan.downcast_ref::<NestedLoopJoinExec>() {
@@ -234,4 +248,24 @@ impl Lowering {
         }
         Ok(output)
     }
+}
+
+/// What key filters on a filter's columns mean for its input. A filter that ends after some rows needs all of them.
+fn filter_keys(filter: &FilterExec, mut filters: Vec<KeyFilter>) -> Vec<KeyFilter> {
+    if filter.fetch().is_some() {
+        return vec![];
+    }
+    if let Some(projection) = filter.projection() {
+        filters.iter_mut().for_each(|filter| filter.column = projection[filter.column]);
+    }
+    filters
+}
+
+/// What key filters on a projection's columns mean for its input.
+fn projection_keys(projection: &ProjectionExec, filters: Vec<KeyFilter>) -> Vec<KeyFilter> {
+    let below = |filter: KeyFilter| {
+        let column = projection.expr().get(filter.column)?.expr.downcast_ref::<Column>()?.index();
+        Some(KeyFilter { column, ..filter })
+    };
+    filters.into_iter().filter_map(below).collect()
 }

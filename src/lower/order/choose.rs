@@ -44,8 +44,33 @@ struct Plan {
     sides: Option<(Leaves, Leaves)>,
 }
 
+/// An order, and what it rests on.
+pub(super) struct Choice {
+    pub(super) tree: Tree,
+    statistics: Statistics,
+    plans: Vec<Option<Plan>>,
+}
+
+impl Choice {
+    /// Rows of a set of leaves that are joined.
+    pub(super) fn rows(&self, leaves: Leaves) -> f64 {
+        self.plans[leaves as usize].map_or(f64::INFINITY, |plan| plan.rows)
+    }
+
+    /// What it takes to have the rows of a set of leaves: those of its largest leaf, and what joining costs.
+    pub(super) fn work(&self, leaves: Leaves) -> f64 {
+        let of_leaves = self.statistics.read.iter().enumerate().filter(|(leaf, _)| leaves & 1 << leaf != 0).map(|(_, rows)| *rows);
+        self.plans[leaves as usize].map_or(f64::INFINITY, |plan| plan.cost) + of_leaves.fold(0.0, f64::max)
+    }
+
+    /// Different values of a column that is joined.
+    pub(super) fn distinct(&self, graph: &Graph, col: Col) -> f64 {
+        self.statistics.distinct(graph, col)
+    }
+}
+
 /// The cheapest order. `None` where the leaves are too many, or not all connected.
-pub(super) fn choose(graph: &Graph) -> Option<Tree> {
+pub(super) fn choose(graph: &Graph) -> Option<Choice> {
     let count = graph.leaves.len();
     if count > MAX_LEAVES {
         return None;
@@ -74,7 +99,7 @@ pub(super) fn choose(graph: &Graph) -> Option<Tree> {
             build = (build - 1) & set;
         }
     }
-    tree(&plans, all)
+    Some(Choice { tree: tree(&plans, all)?, statistics, plans })
 }
 
 fn tree(plans: &[Option<Plan>], set: Leaves) -> Option<Tree> {
@@ -98,6 +123,8 @@ pub(super) fn key_pairs(graph: &Graph, build: Leaves, probe: Leaves) -> Vec<(Col
 /// What is known of the columns that are joined.
 struct Statistics {
     rows: Vec<f64>,
+    /// By leaf: rows that have to be read for them.
+    read: Vec<f64>,
     /// By class and member: different values.
     distinct: Vec<Vec<f64>>,
 }
@@ -107,6 +134,7 @@ impl Statistics {
         let of_class = |class: &Vec<Col>| class.iter().map(|col| estimates[col.leaf].distinct(col.column)).collect();
         Statistics {
             rows: estimates.iter().map(|estimate| estimate.rows).collect(),
+            read: estimates.iter().map(|estimate| estimate.read).collect(),
             distinct: graph.classes.iter().map(of_class).collect(),
         }
     }
@@ -122,7 +150,7 @@ impl Statistics {
 
     /// The join of two sides; `None` where nothing connects them, or a semi join would have the wrong side.
     fn join(&self, graph: &Graph, (build, b): (Leaves, Plan), (probe, p): (Leaves, Plan)) -> Option<Plan> {
-        let is_semi = |leaves: Leaves| leaves.count_ones() == 1 && graph.leaves[leaves.trailing_zeros() as usize].semi;
+        let is_semi = |leaves: Leaves| graph.is_semi(leaves);
         let pairs = key_pairs(graph, build, probe);
         if pairs.is_empty() || (is_semi(build) && is_semi(probe)) {
             return None;

@@ -24,6 +24,8 @@ const UNKNOWN_ROWS: f64 = 1_000_000.0;
 pub(super) struct Estimate {
     /// Rows.
     pub(super) rows: f64,
+    /// Rows that have to be read for them.
+    pub(super) read: f64,
     /// Where its columns' values are known from.
     source: Source,
 }
@@ -40,23 +42,24 @@ impl Estimate {
     pub(super) fn of(plan: &Arc<dyn ExecutionPlan>) -> Estimate {
         let plan = below_exchange(plan);
         if let Some(sample) = Sample::of(plan) {
-            return Estimate { rows: sample.rows().max(1.0), source: Source::Sample(sample) };
+            return Estimate { rows: sample.rows().max(1.0), read: sample.total(), source: Source::Sample(sample) };
         }
         if let Some(aggregate) = plan.downcast_ref::<AggregateExec>() {
-            let rows = groups(aggregate);
-            return Estimate { rows, source: Source::Groups(rows) };
+            let (rows, read) = groups(aggregate);
+            return Estimate { rows, read, source: Source::Groups(rows) };
         }
         let over = |input: &Arc<dyn ExecutionPlan>, share: f64| {
-            let Estimate { rows, source } = Estimate::of(input);
+            let Estimate { rows, read, source } = Estimate::of(input);
             // Columns of the input are not those of the plan.
             let source = if let Source::Groups(groups) = source { Source::Groups(groups) } else { Source::Unknown };
-            Estimate { rows: (rows * share).max(1.0), source }
+            Estimate { rows: (rows * share).max(1.0), read, source }
         };
         let statistics = StatisticsContext::new().compute(plan.as_ref(), &StatisticsArgs::new()).ok();
         if let Some(statistics) = statistics
             && let Some(rows) = known(&statistics.num_rows)
         {
-            return Estimate { rows: rows.max(1.0), source: Source::Statistics(statistics) };
+            let rows = rows.max(1.0);
+            return Estimate { rows, read: rows, source: Source::Statistics(statistics) };
         }
         if let Some(filter) = plan.downcast_ref::<FilterExec>() {
             return over(filter.input(), UNKNOWN_FILTER);
@@ -65,7 +68,9 @@ impl Estimate {
             return over(projection.input(), 1.0);
         }
         if let Some(join) = plan.downcast_ref::<HashJoinExec>() {
-            let (left, right) = (Estimate::of(&join.left).rows, Estimate::of(&join.right).rows);
+            let (left, right) = (Estimate::of(&join.left), Estimate::of(&join.right));
+            let read = left.read + right.read;
+            let (left, right) = (left.rows, right.rows);
             let rows = match join.join_type {
                 JoinType::LeftSemi | JoinType::LeftAnti => left * 0.5,
                 JoinType::RightSemi | JoinType::RightAnti => right * 0.5,
@@ -73,14 +78,15 @@ impl Estimate {
                 JoinType::RightMark => right,
                 _ => left.max(right),
             };
-            return Estimate { rows: rows.max(1.0), source: Source::Unknown };
+            return Estimate { rows: rows.max(1.0), read, source: Source::Unknown };
         }
         let rows = plan
             .children()
             .into_iter()
             .map(|child| Estimate::of(child).rows)
             .fold(None, |most: Option<f64>, rows| Some(most.map_or(rows, |most| most.max(rows))));
-        Estimate { rows: rows.unwrap_or(UNKNOWN_ROWS), source: Source::Unknown }
+        let rows = rows.unwrap_or(UNKNOWN_ROWS);
+        Estimate { rows, read: rows, source: Source::Unknown }
     }
 
     /// How many different values a column has, before filters.
@@ -107,8 +113,8 @@ impl Estimate {
     }
 }
 
-/// Groups of an aggregation: the combinations of its keys' values, of which there are no more than rows.
-fn groups(aggregate: &AggregateExec) -> f64 {
+/// Groups of an aggregation (the combinations of its keys' values, of which there are no more than rows), and rows that it reads.
+fn groups(aggregate: &AggregateExec) -> (f64, f64) {
     let input = Estimate::of(aggregate.input());
     let mut groups = 1.0;
     for (key, _) in aggregate.group_expr().expr() {
@@ -117,7 +123,7 @@ fn groups(aggregate: &AggregateExec) -> f64 {
             None => input.rows.sqrt(),
         };
     }
-    groups.min(input.rows).max(1.0)
+    (groups.min(input.rows).max(1.0), input.read)
 }
 
 fn known(value: &Precision<usize>) -> Option<f64> {

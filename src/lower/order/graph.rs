@@ -60,6 +60,11 @@ impl Graph {
         (graph.leaves.len() > 1 && !graph.classes.iter().any(repeats)).then_some(graph)
     }
 
+    /// Whether this is the right side of a semi join.
+    pub(super) fn is_semi(&self, leaves: Leaves) -> bool {
+        leaves.count_ones() == 1 && self.leaves[leaves.trailing_zeros() as usize].semi
+    }
+
     /// Columns of all leaves.
     pub(super) fn width(&self) -> usize {
         self.width

@@ -130,6 +130,11 @@ impl Sample {
         self.total as f64 * kept.max(0.5) / self.kept.len().max(1) as f64
     }
 
+    /// Rows of the table.
+    pub(super) fn total(&self) -> f64 {
+        self.total as f64
+    }
+
     /// How many different values a column of the table has.
     pub(super) fn distinct(&self, column: usize) -> f64 {
         let (rows, total) = (self.kept.len().max(1) as f64, self.total.max(1) as f64);
