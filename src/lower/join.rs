@@ -199,8 +199,8 @@ impl Lowering {
     }
 
     /// Ends a branch that only marks the rows of the table that it matches.
-    pub(super) fn mark_matches(&mut self, mut branch: Branch, table: &Table, keys: Vec<Value>) -> Result<()> {
-        let (probe, _) = self.probe_of(&mut branch, table, ProbeKind::Semi, true, keys, &mut |_, _, _| Ok(None))?;
+    pub(super) fn mark_matches(&mut self, mut branch: Branch, table: &Table, keys: Vec<Value>, residual: &mut Residual<'_>) -> Result<()> {
+        let (probe, _) = self.probe_of(&mut branch, table, ProbeKind::Semi, true, keys, residual)?;
         self.p.stage(branch.sink(Sink::Mark { probe }));
         Ok(())
     }

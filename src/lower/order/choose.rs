@@ -159,7 +159,9 @@ impl Statistics {
         if let Some(semi) = semi {
             // All of its keys must be there.
             let keys = graph.classes.iter().filter(|class| class.iter().any(|col| 1 << col.leaf == semi)).count();
-            if keys != pairs.len() {
+            // And so must all that its conditions look at: behind the join it has no columns.
+            let open = |leaves: Leaves| leaves & semi != 0 && leaves & !(build | probe) != 0;
+            if keys != pairs.len() || graph.conditions.iter().any(|condition| open(condition.leaves)) {
                 return None;
             }
         }

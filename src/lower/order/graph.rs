@@ -103,7 +103,6 @@ impl Graph {
         let semi = matches!(join.join_type, JoinType::LeftSemi | JoinType::RightSemi);
         let keys = keys(join)?;
         if !(semi || join.join_type == JoinType::Inner)
-            || (semi && join.filter.is_some())
             || join.null_aware
             || join.fetch().is_some()
             || join.null_equality != NullEquality::NullEqualsNothing

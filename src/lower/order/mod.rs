@@ -162,7 +162,11 @@ impl Lowering {
         for mut branch in self.leaf(lowered, probe, false)?.branches {
             branch.s.note(note.as_str());
             let keys = keys(&branch, &columns)?;
-            self.mark_matches(branch, table, keys)?;
+            let sides = (build.leaves(), probe.leaves());
+            self.mark_matches(branch, table, keys, &mut |lowering, branch, left| {
+                let columns: Vec<Option<Value>> = left.iter().zip(&branch.columns).map(|(a, b)| a.or(*b)).collect();
+                lowering.conditions(graph, sides, branch, &columns)
+            })?;
         }
         Ok(self.rows_of_table(&note, table, JoinRows::Matched).into())
     }
