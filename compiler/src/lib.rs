@@ -13,6 +13,7 @@ mod scalar;
 mod select;
 mod sink;
 mod source;
+mod split;
 mod stage;
 mod value;
 

@@ -1,6 +1,5 @@
 //! Ownership of code: one module for each stage, freed with its last handle.
 
-use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,13 +9,14 @@ use cranelift_codegen::settings::{self, Configurable};
 use cranelift_codegen::{CodegenError, FinalizedRelocTarget};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_jit::{JITBuilder, JITModule};
-use cranelift_module::{Linkage, Module, ModuleError};
+use cranelift_module::{FuncId, Linkage, Module, ModuleError};
 use stagefuse_ir::abi::{BuiltinTable, StageFn};
 use stagefuse_ir::{Op, Program, Stage, StmtKind};
 
 use crate::dump;
 use crate::error::{CompileError, Result};
 use crate::options::{OptLevel, Options};
+use crate::split::{self, Part};
 use crate::stage::Gen;
 
 /// Stack for stages with deeply nested conditionals.
@@ -30,6 +30,7 @@ struct Code {
     /// Present until dropped.
     module: Option<JITModule>,
     function: StageFn,
+    functions: usize,
     bytes: usize,
     time: Duration,
     clif: Option<String>,
@@ -54,6 +55,11 @@ impl CompiledStage {
     /// The function. It may be called as long as a handle lives, with a worker of a run of the same program.
     pub fn function(&self) -> StageFn {
         self.0.function
+    }
+
+    /// How many functions it was split into; 1 where it was not.
+    pub fn functions(&self) -> usize {
+        self.0.functions
     }
 
     /// Bytes of machine code.
@@ -83,6 +89,26 @@ impl CompiledStage {
 /// Where the stage holds something that the compiler does not speak, or comes out too large.
 pub fn compile(program: &Program, stage: Stage, builtins: &BuiltinTable, options: &Options) -> Result<CompiledStage> {
     let start = Instant::now();
+    if options.always_split {
+        return compile_parts(program, stage, builtins, options, &split::parts(&program.stages[stage]), start);
+    }
+    match compile_parts(program, stage, builtins, options, &[], start) {
+        Err(CompileError::CodeTooLarge { .. }) if options.split_by_operator => {
+            compile_parts(program, stage, builtins, options, &split::parts(&program.stages[stage]), start)
+        }
+        outcome => outcome,
+    }
+}
+
+/// Compiles a stage, as one function where there are no parts.
+fn compile_parts(
+    program: &Program,
+    stage: Stage,
+    builtins: &BuiltinTable,
+    options: &Options,
+    parts: &[Part],
+    start: Instant,
+) -> Result<CompiledStage> {
     let mut flags = settings::builder();
     let opt_level = match options.opt_level {
         OptLevel::None => "none",
@@ -99,18 +125,22 @@ pub fn compile(program: &Program, stage: Stage, builtins: &BuiltinTable, options
     }
     let isa = cranelift_native::builder().map_err(backend)?.finish(settings::Flags::new(flags)).map_err(backend)?;
     let mut builder = JITBuilder::with_isa(isa, cranelift_module::default_libcall_names());
-    // The builtins are the only symbols: `build` refuses a function that refers to anything else before it is linked, so that the
+    // The builtins are the only symbols: a function that refers to anything else is refused before it is linked, so that the
     // dynamic linker, which Cranelift would ask for unknown names, is never asked.
     for builtin in stagefuse_ir::abi::Builtin::ALL {
         builder.symbol(builtin.name(), builtins.address(*builtin));
     }
     let mut module = JITModule::new(builder);
     // Cranelift panics on what it cannot lower; a query must not.
-    let built = catch_unwind(AssertUnwindSafe(|| on_stack(program, stage, || build(&mut module, program, stage, options))));
+    let built = catch_unwind(AssertUnwindSafe(|| on_stack(program, stage, || build(&mut module, program, stage, options, parts))));
     match built.unwrap_or_else(|_| Err(CompileError::Backend("the code generator panicked".into()))) {
-        Ok((function, bytes, clif, asm)) => {
+        Ok((function, built)) => {
+            let Built { bytes, clif, asm } = built;
+            let functions = parts.len().max(1);
+            let texts = options.dump.then_some((clif, asm));
+            let (clif, asm) = texts.unzip();
             let time = start.elapsed();
-            Ok(CompiledStage(Arc::new(Code { module: Some(module), function, bytes, time, clif, asm })))
+            Ok(CompiledStage(Arc::new(Code { module: Some(module), function, functions, bytes, time, clif, asm })))
         }
         Err(error) => {
             // SAFETY: nothing of this module has been handed out.
@@ -120,33 +150,68 @@ pub fn compile(program: &Program, stage: Stage, builtins: &BuiltinTable, options
     }
 }
 
-fn build(
-    module: &mut JITModule,
-    program: &Program,
-    stage: Stage,
-    options: &Options,
-) -> Result<(StageFn, usize, Option<String>, Option<String>)> {
+/// What functions came out as.
+#[derive(Default)]
+struct Built {
+    bytes: usize,
+    clif: String,
+    asm: String,
+}
+
+fn build(module: &mut JITModule, program: &Program, stage: Stage, options: &Options, parts: &[Part]) -> Result<(StageFn, Built)> {
     let mut signature = Signature::new(module.isa().default_call_conv());
     signature.params.extend([AbiParam::new(types::I64), AbiParam::new(types::I64)]);
     signature.returns.push(AbiParam::new(types::I32));
     let id = module.declare_function("stage", Linkage::Export, &signature).map_err(backend)?;
+    let mut parts = parts.to_vec();
+    for (number, part) in parts.iter_mut().enumerate().skip(1) {
+        part.function = Some(module.declare_function(&format!("part{number}"), Linkage::Local, &signature).map_err(backend)?);
+    }
+    let mut built = Built::default();
+    for number in 0..parts.len().max(1) {
+        let id = parts.get(number).and_then(|part| part.function).unwrap_or(id);
+        define(module, program, stage, options, &parts, (number, id), &signature, &mut built)?;
+    }
+    module.finalize_definitions().map_err(backend)?;
+    let address = module.get_finalized_function(id);
+    // SAFETY: the function was declared with the signature of a `StageFn`.
+    let function = unsafe { std::mem::transmute::<*const u8, StageFn>(address) };
+    Ok((function, built))
+}
+
+/// Generates one function of a stage and compiles it.
+#[expect(clippy::too_many_arguments, reason = "what all functions of a stage share, and the one that is made")]
+fn define(
+    module: &mut JITModule,
+    program: &Program,
+    stage: Stage,
+    options: &Options,
+    parts: &[Part],
+    (number, id): (usize, FuncId),
+    signature: &Signature,
+    built: &mut Built,
+) -> Result<()> {
     let mut context = module.make_context();
-    context.func.signature = signature;
+    context.func.signature = signature.clone();
     context.func.name = UserFuncName::user(0, id.as_u32());
     let mut frontend = FunctionBuilderContext::new();
     let mut origins = {
         let b = FunctionBuilder::new(&mut context.func, &mut frontend);
-        Gen::new(program, stage, module, b, HashMap::new()).run()?
+        let generator = Gen::new(program, stage, module, b, parts);
+        if number == 0 { generator.run()? } else { generator.run_part(number)? }
     };
     if options.dump && options.comments {
         dump::name_operations(&mut origins, program, stage);
     }
-    let clif = options.dump.then(|| dump::clif(&context.func, options.comments.then_some(&origins)));
+    let origins = options.comments.then_some(&origins);
+    if options.dump {
+        built.clif.push_str(&dump::clif(&context.func, origins));
+    }
     module.define_function(id, &mut context).map_err(|error| match error {
         ModuleError::Compilation(CodegenError::CodeTooLarge | CodegenError::ImplLimitExceeded) => {
             CompileError::CodeTooLarge { bytes: usize::MAX, limit: options.max_code_bytes }
         }
-        ModuleError::Compilation(CodegenError::Verifier(errors)) => CompileError::Backend(format!("{errors}")),
+        ModuleError::Compilation(CodegenError::Verifier(errors)) => CompileError::Backend(errors.to_string()),
         other => backend(other),
     })?;
     let code = context.compiled_code().ok_or_else(|| CompileError::Backend("no code".into()))?;
@@ -155,15 +220,14 @@ fn build(
     if code.buffer.relocs().iter().any(|reloc| foreign(&reloc.target)) {
         return Err(CompileError::Unsupported("an instruction that this processor does not have".into()));
     }
-    let asm = options.dump.then(|| dump::asm(module.isa(), code, options.comments.then_some(&origins)));
     if bytes > options.max_code_bytes {
         return Err(CompileError::CodeTooLarge { bytes, limit: options.max_code_bytes });
     }
-    module.finalize_definitions().map_err(backend)?;
-    let address = module.get_finalized_function(id);
-    // SAFETY: the function was declared with the signature of a `StageFn`.
-    let function = unsafe { std::mem::transmute::<*const u8, StageFn>(address) };
-    Ok((function, bytes, clif, asm))
+    built.bytes += bytes;
+    if options.dump {
+        built.asm.push_str(&dump::asm(module.isa(), code, origins));
+    }
+    Ok(())
 }
 
 /// Nested conditionals are generated recursively: deep ones get a stack of their own.

@@ -16,11 +16,12 @@ pub struct Options {
     pub opt_level: OptLevel,
     /// Whether Cranelift's verifier checks the generated function.
     pub verify: bool,
-    /// Most bytes of machine code that a stage may take; more is [`crate::CompileError::CodeTooLarge`].
+    /// Most bytes of machine code that a function may take; more is [`crate::CompileError::CodeTooLarge`].
     pub max_code_bytes: usize,
-    /// Whether a body that is too large is split into one function per operator. Not done yet: such a stage is
-    /// [`crate::CompileError::CodeTooLarge`] either way.
+    /// Whether a stage that is too large becomes one function for each operator, before it is given up.
     pub split_by_operator: bool,
+    /// Splits every stage, however small: so that tests meet what is rare.
+    pub always_split: bool,
     /// Whether the texts of the Cranelift IR and of the machine code are kept.
     pub dump: bool,
     /// Whether those texts name operator and operation of each group of instructions.
@@ -34,6 +35,7 @@ impl Default for Options {
             verify: cfg!(debug_assertions),
             max_code_bytes: 65_536,
             split_by_operator: true,
+            always_split: false,
             dump: false,
             comments: true,
         }

@@ -10,12 +10,13 @@ use cranelift_codegen::ir::{
 };
 use cranelift_frontend::FunctionBuilder;
 use cranelift_jit::JITModule;
-use cranelift_module::{Linkage, Module};
+use cranelift_module::{FuncId, Linkage, Module};
 use stagefuse_ir::abi::{AbiType, Builtin, ErrorCode, Morsel, Status, WorkerHead};
 use stagefuse_ir::{EntityRef, Program, Source, Stage, StageDecl, StmtKind, Type, Value};
 
 use crate::error::{CompileError, Result};
 use crate::source::{Column, Origin};
+use crate::split::Part;
 use crate::value::Val;
 
 /// Generates one function.
@@ -25,6 +26,8 @@ pub(crate) struct Gen<'a> {
     pub(crate) b: FunctionBuilder<'a>,
     module: &'a mut JITModule,
     imports: HashMap<Builtin, FuncRef>,
+    /// The functions that the stage is split into; none where it is one.
+    pub(crate) parts: Vec<Part>,
     pub(crate) worker: ClifValue,
     pub(crate) columns: Vec<Option<Column>>,
     /// Where each value that has not been computed yet can be loaded from.
@@ -44,13 +47,7 @@ pub(crate) struct Gen<'a> {
 }
 
 impl<'a> Gen<'a> {
-    pub(crate) fn new(
-        program: &'a Program,
-        stage: Stage,
-        module: &'a mut JITModule,
-        b: FunctionBuilder<'a>,
-        imports: HashMap<Builtin, FuncRef>,
-    ) -> Self {
+    pub(crate) fn new(program: &'a Program, stage: Stage, module: &'a mut JITModule, b: FunctionBuilder<'a>, parts: &[Part]) -> Self {
         let none = ClifValue::from_u32(0);
         let block = Block::from_u32(0);
         Gen {
@@ -58,7 +55,8 @@ impl<'a> Gen<'a> {
             decl: &program.stages[stage],
             b,
             module,
-            imports,
+            imports: HashMap::new(),
+            parts: parts.to_vec(),
             worker: none,
             columns: vec![],
             origins: HashMap::new(),
@@ -71,20 +69,10 @@ impl<'a> Gen<'a> {
         }
     }
 
-    /// Generates everything; yields what instructions come from.
+    /// Generates the stage's function, or the first of its parts; yields what instructions come from.
     pub(crate) fn run(mut self) -> Result<Vec<String>> {
-        let entry = self.b.create_block();
-        self.b.append_block_params_for_function_params(entry);
-        self.b.switch_to_block(entry);
-        self.worker = self.b.block_params(entry)[0];
+        let entry = self.begin();
         let morsel = self.b.block_params(entry)[1];
-        self.error = self.b.create_block();
-        self.exit = self.b.create_block();
-        self.b.append_block_param(self.error, types::I32);
-        self.b.append_block_param(self.error, types::I32);
-        self.b.append_block_param(self.exit, types::I32);
-        self.b.set_cold_block(self.error);
-
         let decl = self.decl;
         self.origin(&decl.name);
         self.prepare_source(morsel);
@@ -93,8 +81,26 @@ impl<'a> Gen<'a> {
             Some(selection) => self.selected_rows(rows, &selection)?,
             None => self.all_rows(rows, morsel)?,
         }
+        self.finish()
+    }
 
-        // What the loops branch to when they are done has been generated; now the ways out.
+    /// Begins a function of two parameters, the first of which is the worker; yields its entry block.
+    pub(crate) fn begin(&mut self) -> Block {
+        let entry = self.b.create_block();
+        self.b.append_block_params_for_function_params(entry);
+        self.b.switch_to_block(entry);
+        self.worker = self.b.block_params(entry)[0];
+        self.error = self.b.create_block();
+        self.exit = self.b.create_block();
+        self.b.append_block_param(self.error, types::I32);
+        self.b.append_block_param(self.error, types::I32);
+        self.b.append_block_param(self.exit, types::I32);
+        self.b.set_cold_block(self.error);
+        entry
+    }
+
+    /// Ends the function: what its loops branch to when they are done has been generated; now the ways out.
+    pub(crate) fn finish(mut self) -> Result<Vec<String>> {
         self.b.switch_to_block(self.error);
         let params = [self.b.block_params(self.error)[0], self.b.block_params(self.error)[1]];
         self.call(Builtin::raise, &[self.worker, params[0], params[1]])?;
@@ -139,10 +145,14 @@ impl<'a> Gen<'a> {
         Ok(())
     }
 
-    /// Generates the statements from `first` on, then the sink. Ends every path with a branch.
+    /// Generates the statements from `first` on, then the sink, or the call of the part that begins behind them. Ends every path with a
+    /// branch.
     pub(crate) fn statements(&mut self, first: usize) -> Result<()> {
         let decl = self.decl;
-        for stmt in &decl.body[first..] {
+        let part = self.parts.iter().position(|part| part.statements.contains(&first) || part.statements.start == first);
+        let following = part.and_then(|part| self.parts.get(part + 1)).cloned();
+        let end = following.as_ref().map_or(decl.body.len(), |following| following.statements.start);
+        for stmt in &decl.body[first..end] {
             let note = stmt.note.as_deref().unwrap_or_default();
             match &stmt.kind {
                 StmtKind::Let(value, op) => {
@@ -163,6 +173,10 @@ impl<'a> Gen<'a> {
                     self.limit(*limit)?;
                 }
             }
+        }
+        if let Some(following) = following {
+            self.origin(&format!("call of the part from statement {end} on"));
+            return self.call_part(&following);
         }
         self.origin(&format!("sink {}", decl.sink_note.as_deref().unwrap_or_default()));
         self.sink()
@@ -305,6 +319,18 @@ impl<'a> Gen<'a> {
         };
         let call = self.b.ins().call(function, args);
         Ok(self.b.inst_results(call)[0])
+    }
+
+    /// Calls a function of the same module.
+    pub(crate) fn call_function(&mut self, function: FuncId, args: &[ClifValue]) -> ClifValue {
+        let function = self.module.declare_func_in_func(function, self.b.func);
+        let call = self.b.ins().call(function, args);
+        self.b.inst_results(call)[0]
+    }
+
+    /// Goes on at a block, or returns a status.
+    pub(crate) fn leave_unless(&mut self, going: ClifValue, status: ClifValue, next: Block) {
+        self.b.ins().brif(going, next, &[], self.exit, &[BlockArg::Value(status)]);
     }
 
     /// Raises `code` where `condition` (a byte) holds for a row whose operands are not null.

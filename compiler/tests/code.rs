@@ -2,7 +2,10 @@
 
 use stagefuse_compiler::{CompileError, OptLevel, Options, compile};
 use stagefuse_ir::builder::{ProgramBuilder, StageBuilder};
-use stagefuse_ir::{AccDecl, AccOp, BinaryOp, Datum, GroupsDecl, Op, OpaqueDecl, Program, Repr, Sink, Source, SqlType, Stage, Type};
+use stagefuse_ir::{
+    AccDecl, AccOp, BinaryOp, Datum, GroupsDecl, JoinDecl, Op, OpaqueDecl, Probe, ProbeKind, Program, Repr, Sink, Source, SqlType, Stage,
+    Type,
+};
 use stagefuse_runtime::builtins;
 
 const INT64: Type = Type::new(SqlType::Int64, false);
@@ -99,6 +102,64 @@ fn code_beyond_the_limit_is_refused() {
     let (program, stage) = q1();
     let error = compile(&program, stage, &builtins(), &Options { max_code_bytes: 100, ..dumping() }).err().expect("too large");
     assert!(matches!(error, CompileError::CodeTooLarge { limit: 100, .. }), "{error}");
+}
+
+#[test]
+fn code_beyond_the_limit_is_split_by_operator() {
+    let (program, stage) = lookups(6);
+    let whole = compile(&program, stage, &builtins(), &dumping()).expect("compiles");
+    assert_eq!(whole.functions(), 1);
+    let limit = whole.code_bytes() - 1;
+    let split = compile(&program, stage, &builtins(), &Options { max_code_bytes: limit, ..dumping() }).expect("compiles in parts");
+    // The scan, six look-ups, the sink.
+    assert!(split.functions() > 6, "{} functions", split.functions());
+    assert!(split.clif().expect("dumped").matches("function ").count() == split.functions());
+    let options = Options { max_code_bytes: limit, split_by_operator: false, ..dumping() };
+    let error = compile(&program, stage, &builtins(), &options).err().expect("too large");
+    assert!(matches!(error, CompileError::CodeTooLarge { bytes, .. } if bytes == whole.code_bytes()), "{error}");
+}
+
+/// A scan that looks every row up in so many tables.
+fn lookups(tables: usize) -> (Program, Stage) {
+    let mut p = ProgramBuilder::new();
+    let input = p.input("t", vec![TEXT]);
+    let joins: Vec<_> =
+        (0..tables).map(|_| p.join(JoinDecl { keys: vec![TEXT], payload: vec![TEXT], null_equal: false, tracked: false })).collect();
+    for join in &joins {
+        let s = StageBuilder::new("build", Source::Input { input, partitioned: false }, &[TEXT]);
+        let key = s.params()[0];
+        p.stage(s.sink(Sink::Build { join: *join, keys: vec![key], payload: vec![key] }));
+    }
+    let mut s = StageBuilder::new("scan", Source::Input { input, partitioned: true }, &[TEXT]);
+    let mut key = s.params()[0];
+    for join in joins {
+        let found = s.value(TEXT);
+        let columns = vec![None, Some(found)];
+        s.probe(Probe { join, kind: ProbeKind::Inner, keys: vec![key], columns, mark: None, residual: None, marks_build: false });
+        key = found;
+    }
+    let stage = p.stage(s.sink(Sink::Emit { columns: vec![key] }));
+    (p.finish(vec![TEXT]), stage)
+}
+
+/// Code memory has one owner, and goes with it. `STAGEFUSE_CYCLES=100000` makes it the long run that the results tell of.
+#[test]
+fn code_that_is_dropped_is_freed() {
+    let resident = || {
+        let statm = std::fs::read_to_string("/proc/self/statm").ok()?;
+        statm.split_whitespace().nth(1)?.parse::<usize>().ok().map(|pages| pages * 4096)
+    };
+    let cycles = std::env::var("STAGEFUSE_CYCLES").ok().and_then(|cycles| cycles.parse().ok()).unwrap_or(1_000);
+    let (program, stage) = q1();
+    let options = Options { verify: false, ..Options::default() };
+    let compile_once = || drop(compile(&program, stage, &builtins(), &options).expect("compiles"));
+    (0..cycles / 10).for_each(|_| compile_once());
+    // Elsewhere than on Linux nobody tells.
+    let Some(before) = resident() else { return };
+    (0..cycles).for_each(|_| compile_once());
+    let grown = resident().unwrap_or(before).saturating_sub(before);
+    assert!(grown < 50 << 20, "{cycles} cycles took {} KB", grown >> 10);
+    println!("{cycles} cycles: resident memory grew by {} KB to {} KB", grown >> 10, (before + grown) >> 10);
 }
 
 #[test]

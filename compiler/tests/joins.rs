@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use stagefuse_compiler::{Options, compile};
 use stagefuse_ir::builder::{ProgramBuilder, StageBuilder};
 use stagefuse_ir::{
-    BinaryOp, EntityRef, JoinDecl, JoinRows, Probe, ProbeKind, Program, Sink, Source, SqlType, StageDecl, Type, UnaryOp, Value,
+    BinaryOp, EntityRef, JoinDecl, JoinRows, Probe, ProbeKind, Program, Sink, Source, SqlType, Stage, StageDecl, Type, UnaryOp, Value,
 };
 use stagefuse_runtime::{Engine, Flow, Run, RunConfig, Unlimited, builtins};
 
@@ -28,11 +28,12 @@ fn table(rows: i64, numbers: i64, texts: i64) -> RecordBatch {
 
 /// Runs a program on either engine; the rows of each emitting stage as sorted text.
 fn run(program: &Arc<Program>, native: bool, inputs: &[RecordBatch]) -> Vec<String> {
-    let options = Options { verify: true, ..Options::default() };
-    let engine = |stage| {
+    let engine = |stage: Stage| {
         if !native {
             return Engine::Interpreted;
         }
+        // Every other stage is split into its operators.
+        let options = Options { verify: true, always_split: stage.index() % 2 == 1, ..Options::default() };
         let code = compile(program, stage, &builtins(), &options).unwrap_or_else(|error| panic!("{error}\n{program}"));
         Engine::Native { function: code.function(), owner: Arc::new(code) }
     };

@@ -17,8 +17,8 @@ const INT64: Type = Type::new(SqlType::Int64, false);
 const NULLABLE: Type = Type::new(SqlType::Int64, true);
 const TEXT: Type = Type::new(SqlType::Utf8, false);
 
-fn compiled(program: &Program) -> Vec<CompiledStage> {
-    let options = Options { verify: true, dump: true, ..Options::default() };
+fn compiled(program: &Program, always_split: bool) -> Vec<CompiledStage> {
+    let options = Options { verify: true, dump: true, always_split, ..Options::default() };
     program
         .stages
         .keys()
@@ -27,9 +27,28 @@ fn compiled(program: &Program) -> Vec<CompiledStage> {
 }
 
 /// Runs all stages over one batch for each input, with two workers where there is more than one batch.
+///
+/// Twice: each stage as one function, and split into its operators.
 fn run(program: Program, batches: &[&[RecordBatch]], schema: &Schema) -> Result<Vec<RecordBatch>, stagefuse_runtime::Error> {
+    let whole = run_once(program.clone(), batches, schema, false);
+    let split = run_once(program.clone(), batches, schema, true);
+    match (&whole, &split) {
+        // Which rows a limit lets through depends on nothing but their order, which is the same.
+        (Ok(whole), Ok(split)) => assert_eq!(rows(split), rows(whole), "split: {program}"),
+        (Err(whole), Err(split)) => assert_eq!(split.to_string(), whole.to_string(), "split: {program}"),
+        _ => panic!("only one of them failed: {program}"),
+    }
+    whole
+}
+
+fn run_once(
+    program: Program,
+    batches: &[&[RecordBatch]],
+    schema: &Schema,
+    split: bool,
+) -> Result<Vec<RecordBatch>, stagefuse_runtime::Error> {
     let engines =
-        compiled(&program).into_iter().map(|stage| Engine::Native { function: stage.function(), owner: Arc::new(stage) }).collect();
+        compiled(&program, split).into_iter().map(|stage| Engine::Native { function: stage.function(), owner: Arc::new(stage) }).collect();
     let program = Arc::new(program);
     let run = Run::new(RunConfig {
         program: Arc::clone(&program),
