@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use crate::{CompiledExec, Dump, EngineKind, FallbackReason, Session};
-use arrow::array::{ArrayRef, Decimal128Array, Int64Array, RecordBatch, StringArray};
+use arrow::array::{ArrayRef, AsArray, Decimal128Array, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Int64Type};
 use arrow::util::pretty::pretty_format_batches;
 use datafusion::datasource::MemTable;
+use datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, collect};
 use datafusion::prelude::SessionContext;
 use futures::StreamExt;
@@ -237,4 +239,69 @@ async fn errors_are_those_of_datafusion() {
     let session = session("compiled", 2).await;
     let error = session.sql("SELECT k / (k - 77) FROM t").await.unwrap().collect().await.unwrap_err().to_string();
     assert!(error.contains("Divide by zero"), "{error}");
+}
+
+/// What the compiler does not speak, or is too much for it, is answered all the same, with the reason.
+#[test]
+fn wide_deep_and_foreign_queries_are_answered() {
+    // DataFusion's planner recurses as deep as expressions are.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_stack_size(32 << 20).enable_all().build().unwrap();
+    runtime.block_on(async { tokio::spawn(answer_wide_deep_and_foreign_queries()).await.unwrap() });
+}
+
+async fn answer_wide_deep_and_foreign_queries() {
+    let columns: Vec<String> = (0..300).map(|i| format!("k + {i} AS c{i}")).collect();
+    let wide = format!("SELECT {} FROM t WHERE k < 100", columns.join(", "));
+    let deep = (0..500).fold("k".to_string(), |expr, i| format!("({expr} + {i})"));
+    let deep = format!("SELECT {deep} AS x FROM t WHERE k < 100");
+    let nested = (0..500).fold("0".to_string(), |expr, i| format!("CASE WHEN k = {i} THEN {} ELSE {expr} END", i * 7));
+    let nested = format!("SELECT {nested} AS x FROM t WHERE k < 600");
+    let udf = "SELECT twice(k) AS x FROM t WHERE k < 100".to_string();
+    let regex = "SELECT count(*) FROM t WHERE regexp_like(s, '^text.*[1-3]$')".to_string();
+    for (sql, reason) in
+        [(&wide, Some("max_fields")), (&deep, None), (&nested, None), (&udf, Some("twice")), (&regex, Some("only DataFusion can evaluate"))]
+    {
+        let mut answers = vec![];
+        for mode in ["compiled", "off"] {
+            let session = session(mode, 2).await;
+            session.context().register_udf(twice());
+            session.sql("SET datafusion.sql_parser.recursion_limit = 2000").await.unwrap().collect().await.unwrap();
+            let query = session.sql(sql).await.unwrap();
+            answers.push(lines(&query.collect().await.unwrap()));
+            if let (Some(reason), "compiled") = (reason, mode) {
+                let fallbacks: Vec<String> =
+                    query.metrics().unwrap().iter().filter_map(|s| Some(s.fallback.as_ref()?.to_string())).collect();
+                assert!(fallbacks.iter().any(|text| text.contains(reason)), "{sql}: {fallbacks:?}");
+            }
+        }
+        assert!(answers[0] == answers[1] && !answers[0].is_empty(), "{}", &sql[..sql.len().min(200)]);
+    }
+}
+
+/// A function of the user's.
+fn twice() -> ScalarUDF {
+    let double = |args: &[ColumnarValue]| {
+        let arrays = ColumnarValue::values_to_arrays(args)?;
+        let doubled = arrays[0].as_primitive::<Int64Type>().unary::<_, Int64Type>(|x| x * 2);
+        Ok(ColumnarValue::Array(Arc::new(doubled)))
+    };
+    create_udf("twice", vec![DataType::Int64], DataType::Int64, Volatility::Immutable, Arc::new(double))
+}
+
+#[tokio::test]
+async fn a_table_is_cached_and_uncached() {
+    let session = session("compiled", 2).await;
+    let before = answer("off", 2, GROUPED).await;
+    session.sql("CACHE TABLE t").await.unwrap().collect().await.unwrap();
+    let query = session.sql(GROUPED).await.unwrap();
+    assert_eq!(lines(&query.collect().await.unwrap()), before);
+    let plan = query.explain().await.unwrap();
+    assert!(plan.contains("CachedExec: rows=50000") && plan.contains("dictionary(1)") && plan.contains("offset("), "{plan}");
+    // Other operators of DataFusion's read it, too.
+    session.sql("SET stagefuse.mode = 'off'").await.unwrap().collect().await.unwrap();
+    assert_eq!(lines(&session.sql(GROUPED).await.unwrap().collect().await.unwrap()), before);
+    session.sql("UNCACHE TABLE t").await.unwrap().collect().await.unwrap();
+    assert!(!session.sql(GROUPED).await.unwrap().explain().await.unwrap().contains("CachedExec"));
+    assert!(session.sql("UNCACHE TABLE t").await.err().unwrap().to_string().contains("not cached"));
+    assert!(session.sql("CACHE TABLE nowhere").await.is_err());
 }

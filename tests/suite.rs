@@ -1,7 +1,8 @@
 //! Every semantic test is a text file under `tests/cases`, run through three engines: compiled, interpreted, plain DataFusion.
 //!
 //! The whole results are compared (as a bag of rows, unless the case says that order counts), and each case states the engine
-//! of every stage: a fallback never passes for compiled, and a stage that unexpectedly compiles fails too.
+//! of every stage: a fallback never passes for compiled, and a stage that unexpectedly compiles fails too. Then compiled and interpreted stages run
+//! once more, over cached tables (which change plans, so that engines are not compared there).
 
 #[path = "suite/case.rs"]
 mod case;
@@ -64,7 +65,7 @@ struct Outcome {
     fallbacks: Vec<String>,
 }
 
-async fn run(case: &Case, mode: &str) -> Outcome {
+async fn run(case: &Case, mode: &str, cached: bool) -> Outcome {
     let session = Session::builder().target_partitions(2).build();
     let mut outcome = Outcome { result: Ok(vec![]), engines: vec![], fallbacks: vec![] };
     let tables = [("facts", data::facts()), ("dim", data::dim()), ("nothing", data::nothing())];
@@ -72,6 +73,11 @@ async fn run(case: &Case, mode: &str) -> Outcome {
         session.context().register_table(name, Arc::new(table)).expect("a fresh session takes a table");
     }
     let result = async {
+        if cached {
+            for table in ["facts", "dim", "nothing"] {
+                session.cache_table(table).await?;
+            }
+        }
         for setting in std::iter::once(&format!("SET stagefuse.mode = '{mode}'")).chain(&case.settings) {
             session.sql(setting).await?.collect().await?;
         }
@@ -88,9 +94,10 @@ async fn run(case: &Case, mode: &str) -> Outcome {
 }
 
 async fn run_case(case: &Case) -> Result<(), String> {
-    let plain = run(case, "off").await;
-    let compiled = run(case, "compiled").await;
-    let interpreted = run(case, "interpreted").await;
+    let plain = run(case, "off", false).await;
+    let compiled = run(case, "compiled", false).await;
+    let interpreted = run(case, "interpreted", false).await;
+    let cached = [("compiled, cached", run(case, "compiled", true).await), ("interpreted, cached", run(case, "interpreted", true).await)];
     if let Some(expected) = &case.error {
         // With `fallback = false` plain DataFusion answers; the error is ours alone.
         let ours_alone = case.settings.iter().any(|setting| setting.contains("stagefuse.fallback"));
@@ -108,7 +115,8 @@ async fn run_case(case: &Case) -> Result<(), String> {
     if case.rows.is_some_and(|rows| rows != expected.len()) {
         return Err(format!("off: expected {:?} rows, got {}", case.rows, expected.len()));
     }
-    for (name, outcome) in [("compiled", &compiled), ("interpreted", &interpreted)] {
+    let cached = cached.iter().map(|(name, outcome)| (*name, outcome));
+    for (name, outcome) in [("compiled", &compiled), ("interpreted", &interpreted)].into_iter().chain(cached) {
         let batches = outcome.result.as_ref().map_err(|error| format!("{name}: {error}"))?;
         compare(name, &lines(batches, case.ordered)?, &expected)?;
     }
