@@ -16,6 +16,7 @@ mod source;
 mod split;
 mod stage;
 mod value;
+mod vectors;
 
 pub use error::CompileError;
 pub use module::{CompiledStage, compile};

@@ -39,6 +39,8 @@ enum Rows {
     Range(ClifValue, ClifValue),
     /// The first so many of the selection.
     Selected(ClifValue),
+    /// Those from one number to before another, where some have been selected before; there need not be one.
+    Rest { from: ClifValue, end: ClifValue, count: ClifValue },
 }
 
 impl Gen<'_> {
@@ -108,7 +110,7 @@ impl Gen<'_> {
         index.map_or(0, |index| self.stored(index).bytes(self.ty(column).sql))
     }
 
-    fn leading_op(&self, value: Value, leading: usize) -> Option<&Op> {
+    pub(crate) fn leading_op(&self, value: Value, leading: usize) -> Option<&Op> {
         self.decl.body[..leading].iter().find_map(|stmt| match &stmt.kind {
             StmtKind::Let(defined, op) if *defined == value => Some(op),
             _ => None,
@@ -189,7 +191,7 @@ impl Gen<'_> {
                 let all = match rows {
                     Rows::Selected(count) => count,
                     // Every row is selected.
-                    Rows::Range(..) => self.each_row(rows, selection, |this| Ok(this.iconst(types::I8, 1)))?,
+                    Rows::Range(..) | Rows::Rest { .. } => self.each_row(rows, selection, |this| Ok(this.iconst(types::I8, 1)))?,
                 };
                 self.jump(after, &[all]);
                 self.b.switch_to_block(there);
@@ -202,6 +204,13 @@ impl Gen<'_> {
     }
 
     fn filter_pass(&mut self, values: &[Value], leading: usize, rows: Rows, selection: ClifValue) -> Result<ClifValue> {
+        let rows = match (rows, self.interval(values, leading)) {
+            (Rows::Range(start, end), Some(interval)) => {
+                let (from, count) = self.select_interval(interval, (start, end), selection)?;
+                Rows::Rest { from, end, count }
+            }
+            (rows, _) => rows,
+        };
         self.each_row(rows, selection, |this| {
             let mut keep = None;
             for value in values {
@@ -275,10 +284,15 @@ impl Gen<'_> {
                 self.b.ins().brif(end, body, &[zero.into(), zero.into()], done, &[zero.into()]);
                 end
             }
+            Rows::Rest { from, end, count } => {
+                let more = self.b.ins().icmp(IntCC::UnsignedLessThan, from, end);
+                self.b.ins().brif(more, body, &[from.into(), count.into()], done, &[count.into()]);
+                end
+            }
         };
         self.b.switch_to_block(body);
         self.row = match rows {
-            Rows::Range(..) => i,
+            Rows::Range(..) | Rows::Rest { .. } => i,
             Rows::Selected(_) => self.selected_row(selection, i),
         };
         let row = self.row;

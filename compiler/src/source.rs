@@ -172,6 +172,11 @@ impl Gen<'_> {
         }
     }
 
+    /// The address of a source column's first value.
+    pub(crate) fn column_values(&self, index: usize) -> ClifValue {
+        self.columns[index].expect("a column that is read counts as used").values
+    }
+
     fn load_column(&mut self, index: usize, ty: Type) -> Val {
         let column = self.columns[index].expect("a column that is read counts as used");
         let row = self.row;

@@ -119,6 +119,28 @@ pub struct WorkerHead {
     pub out: *mut OutHead,
     /// Room for [`MAX_MORSEL_ROWS`] row numbers.
     pub selection: *mut u32,
+    /// For each byte: the places of its set bits, in order, then zeros.
+    pub compress: *const [u32; 8],
+}
+
+/// The table that [`WorkerHead::compress`] refers to.
+pub static COMPRESS: [[u32; 8]; 256] = compress();
+
+const fn compress() -> [[u32; 8]; 256] {
+    let mut table = [[0; 8]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let (mut bit, mut place) = (0, 0);
+        while bit < 8 {
+            if byte & (1 << bit) != 0 {
+                table[byte][place] = bit;
+                place += 1;
+            }
+            bit += 1;
+        }
+        byte += 1;
+    }
+    table
 }
 
 /// What a worker sees of a join table.

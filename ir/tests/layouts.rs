@@ -20,7 +20,7 @@ fn structs() {
     pins!(Morsel: 24 { rows: 0, columns: 8, entries: 16 });
     pins!(ColumnView: 40 { values: 0, validity: 8, buffers: 16, values_bit: 24, validity_bit: 32 });
     pins!(StrRef: 16 { lo: 0, hi: 8 });
-    pins!(WorkerHead: 56 { joins: 0, groups: 8, limits: 16, literals: 24, matchers: 32, out: 40, selection: 48 });
+    pins!(WorkerHead: 64 { joins: 0, groups: 8, limits: 16, literals: 24, matchers: 32, out: 40, selection: 48, compress: 56 });
     pins!(JoinSlot: 16 { rows: 0, table: 8 });
     pins!(RowsHead: 40 { base: 0, used: 8, capacity: 16, least: 24, greatest: 32 });
     pins!(JoinHead: 72 { directory: 0, mask: 8, direct: 16, first: 24, range: 32, bases: 40, bits: 48, bits_first: 56, bits_range: 64 });
@@ -28,6 +28,13 @@ fn structs() {
     pins!(LimitHead: 8 { seen: 0 });
     pins!(OutHead: 16 { columns: 0, rows: 8 });
     pins!(OutColumn: 16 { values: 0, valid: 8 });
+}
+
+#[test]
+fn the_compress_table_lists_set_bits() {
+    assert_eq!(COMPRESS[0], [0; 8]);
+    assert_eq!(COMPRESS[0b1010_0100], [2, 5, 7, 0, 0, 0, 0, 0]);
+    assert_eq!(COMPRESS[255], [0, 1, 2, 3, 4, 5, 6, 7]);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use bumpalo::Bump;
-use stagefuse_ir::abi::{GroupsHead, JoinSlot, LimitHead, MAX_MORSEL_ROWS, STR_INLINE, StrRef, WorkerHead};
+use stagefuse_ir::abi::{COMPRESS, GroupsHead, JoinSlot, LimitHead, MAX_MORSEL_ROWS, STR_INLINE, StrRef, WorkerHead};
 use stagefuse_ir::{EntityRef, Stage};
 
 use crate::builtins::strings;
@@ -51,6 +51,7 @@ impl Worker {
                 matchers: std::ptr::null(),
                 out: std::ptr::null_mut(),
                 selection: std::ptr::null_mut(),
+                compress: COMPRESS.as_ptr(),
             },
             joins: vec![none; program.joins.len()],
             groups: vec![std::ptr::null_mut(); program.groups.len()],
