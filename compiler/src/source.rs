@@ -158,10 +158,16 @@ impl Gen<'_> {
                 let valid = self.both(valid, present);
                 let a = self.load_row(clif_type(ty.repr), entry, field.offset as usize);
                 let b = (ty.repr == Repr::Str).then(|| self.load_row(types::I64, entry, field.offset as usize + 8));
-                let val = Val { a, b, valid, raw: None };
+                // Text of tables lies in arenas of the run.
+                let val = Val { a, b, valid, raw: None, pinned: true };
                 if present.is_some() { self.zero_null_text(val) } else { val }
             }
         })
+    }
+
+    /// Whether the host keeps the source's batches until the run ends.
+    fn is_pinned(&self) -> bool {
+        matches!(self.decl.source, Source::Input { input, .. } if self.program.inputs[input].pinned)
     }
 
     /// How a source column lies in the morsel.
@@ -201,7 +207,7 @@ impl Gen<'_> {
                 let at = self.b.ins().iadd(entries, at);
                 let a = self.load_row(types::I64, at, 0);
                 let b = self.load_row(types::I64, at, 8);
-                return self.zero_null_text(Val { a, b: Some(b), valid, raw: None });
+                return self.zero_null_text(Val { a, b: Some(b), valid, raw: None, pinned: self.is_pinned() });
             }
         }
         match ty.sql.storage() {
@@ -220,7 +226,7 @@ impl Gen<'_> {
                 let at = self.b.ins().iadd(column.values, offset);
                 let a = self.load_row(types::I64, at, 0);
                 let b = self.load_row(types::I64, at, 8);
-                self.zero_null_text(Val { a, b: Some(b), valid, raw: Some(index) })
+                self.zero_null_text(Val { a, b: Some(b), valid, raw: Some(index), pinned: self.is_pinned() })
             }
         }
     }

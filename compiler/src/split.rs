@@ -122,7 +122,7 @@ impl Gen<'_> {
             let a = self.load(clif_type(ty.repr), frame, at);
             let b = (ty.repr == Repr::Str).then(|| self.load(types::I64, frame, at + 8));
             let valid = ty.nullable.then(|| self.load(types::I8, frame, at + 16));
-            self.define(*value, Val { a, b, valid, raw: None });
+            self.define(*value, Val { a, b, valid, raw: None, pinned: false });
         }
     }
 

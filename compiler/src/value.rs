@@ -14,12 +14,14 @@ pub(crate) struct Val {
     pub(crate) valid: Option<ClifValue>,
     /// The column whose view this is, as long as the second word of a long text is not an address yet.
     pub(crate) raw: Option<usize>,
+    /// Whether the bytes of a long text stay where they are until the run ends. Tables may then refer to them.
+    pub(crate) pinned: bool,
 }
 
 impl Val {
     /// A value in one register that is not null.
     pub(crate) fn new(a: ClifValue) -> Self {
-        Val { a, b: None, valid: None, raw: None }
+        Val { a, b: None, valid: None, raw: None, pinned: false }
     }
 
     /// The same value with this validity.

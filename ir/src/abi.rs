@@ -285,11 +285,21 @@ pub const HASH_NULL: u64 = 0xA076_1D64_78BD_642F;
 ///
 /// A hash starts with [`HASH_SEED`] and takes the keys in order. Words of a key: booleans and integers up to 64 bits, sign-extended from their representation, and 0;
 /// floats: their bits zero-extended, and 0; `i128`: low and high half; text: the two words of its
-/// [`StrRef`] where it is at most [`STR_INLINE`] bytes long, else its first word and the builtin `str_hash` of it; null: [`HASH_NULL`] and 0.
+/// [`StrRef`] where it is at most [`STR_INLINE`] bytes long, else its first word and [`fold_text`] of it; null: [`HASH_NULL`] and 0.
 #[inline(always)]
 pub const fn hash_word(h: u64, w0: u64, w1: u64) -> u64 {
     let product = (h ^ w0) as u128 * (w1 ^ HASH_K) as u128;
     product as u64 ^ (product >> 64) as u64
+}
+
+/// What stands for the second word of a text longer than [`STR_INLINE`] bytes in a hash: eight bytes from the fifth on, eight from the middle, and the last
+/// eight. With length and first bytes, which the first word has, most texts that differ do so here; the others are told apart by
+/// comparison. Reading all of a long text costs more than that.
+#[inline(always)]
+pub fn fold_text(text: &[u8]) -> u64 {
+    let word = |at: usize| u64::from_le_bytes(text[at..at + 8].try_into().expect("eight bytes"));
+    let behind = text.len() - 8;
+    word(4) ^ word(behind / 2).rotate_left(21) ^ word(behind).rotate_left(43)
 }
 
 /// The filter bit of a hash in a join directory's slot: one of 16, in the high 16 bits.
@@ -337,8 +347,6 @@ macro_rules! for_each_builtin {
             bytes_equal(a: I64, b: I64, len: I64) -> I32;
             /// Compares two texts by bytes: negative, 0, positive.
             str_compare(a_lo: I64, a_hi: I64, b_lo: I64, b_hi: I64) -> I32;
-            /// Hash of the bytes of a text longer than 12 bytes.
-            str_hash(lo: I64, hi: I64) -> I64;
             /// Whether a text matches a prepared LIKE pattern: 1 or 0.
             str_like(matcher: Ptr, lo: I64, hi: I64) -> I32;
             /// Whether a value (16 bytes as in the literal table) is in a prepared set: 1 or 0.

@@ -139,12 +139,10 @@ impl Stored {
                 Storage::Fixed(bytes) => bytes,
                 Storage::View => 16,
             },
-            Stored::Offset { span, .. } => match span {
-                0..=0xFF => 1,
-                0..=0xFFFF => 2,
-                0..=0xFFFF_FFFF => 4,
-                _ => 8,
-            },
+            Stored::Offset { span, .. } if span <= u8::MAX as u64 => 1,
+            Stored::Offset { span, .. } if span <= u16::MAX as u64 => 2,
+            Stored::Offset { span, .. } if span <= u32::MAX as u64 => 4,
+            Stored::Offset { .. } => 8,
             Stored::Dictionary { bytes } => bytes as u32,
         }
     }

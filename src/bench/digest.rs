@@ -77,7 +77,7 @@ mod tests {
     fn order_batches_and_text_layout_do_not_show() {
         let one = batch(vec![("a", Arc::new(StringArray::from(vec![Some("x"), None, Some("")])))]);
         let two = batch(vec![("a", Arc::new(StringViewArray::from(vec![Some(""), Some("x"), None])))]);
-        assert_eq!(of(&[one.clone()]).unwrap(), of(&[two.slice(0, 1), two.slice(1, 2)]).unwrap());
+        assert_eq!(of(std::slice::from_ref(&one)).unwrap(), of(&[two.slice(0, 1), two.slice(1, 2)]).unwrap());
         let other = batch(vec![("a", Arc::new(StringArray::from(vec![Some("x"), Some(""), Some("")])))]);
         assert_ne!(of(&[one]).unwrap(), of(&[other]).unwrap());
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::DataType;
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::physical_plan::ExecutionPlan;
@@ -53,6 +54,17 @@ impl Memory {
         match self {
             Memory::Batches(batches) => batches.iter().flatten().all(|batch| batch.column(column).logical_null_count() == 0),
             Memory::Compact(table, columns) => table.columns()[columns[column]].nulls == 0,
+        }
+    }
+
+    /// Whether stages read all text where it lies: what is cast for each morsel goes with it.
+    pub(super) fn is_pinned(&self) -> bool {
+        let is_cast = |data_type: &DataType| matches!(data_type, DataType::Utf8 | DataType::LargeUtf8);
+        match self {
+            Memory::Batches(batches) => {
+                !batches.iter().flatten().any(|batch| batch.schema_ref().fields().iter().any(|field| is_cast(field.data_type())))
+            }
+            Memory::Compact(..) => true,
         }
     }
 

@@ -28,7 +28,8 @@ impl Lowering {
             }
         }
         // Rows in memory stay there: the program's host holds them.
-        let input = self.p.stored_input(plan.name(), types.clone(), stored, memory.is_some());
+        let pinned = memory.as_ref().is_some_and(Memory::is_pinned);
+        let input = self.p.stored_input(plan.name(), types.clone(), stored, pinned);
         let s = StageBuilder::new(format!("scan {input}"), Source::Input { input, partitioned: true }, &types);
         let mut columns = vec![None; schema.fields().len()];
         for (index, value) in projection.iter().zip(s.params()) {

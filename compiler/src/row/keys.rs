@@ -66,14 +66,28 @@ impl Gen<'_> {
                 let (long, done) = (self.block(), self.block());
                 let word = self.b.append_block_param(done, types::I64);
                 self.b.ins().brif(short, done, &[hi.into()], long, &[]);
-                self.b.set_cold_block(long);
                 self.b.switch_to_block(long);
-                let hash = self.call(Builtin::str_hash, &[key.a, hi])?;
-                self.jump(done, &[hash]);
+                let folded = self.folded_text(key.a, hi);
+                self.jump(done, &[folded]);
                 self.b.switch_to_block(done);
                 (key.a, Some(word))
             }
         })
+    }
+
+    /// What stands for a long text's second word in a hash: see [`stagefuse_ir::abi::fold_text`].
+    fn folded_text(&mut self, lo: ClifValue, address: ClifValue) -> ClifValue {
+        let length = self.text_length(lo);
+        let behind = self.b.ins().iadd_imm_s(length, -8);
+        let half = self.b.ins().ushr_imm_s(behind, 1);
+        let (middle_at, last_at) = (self.b.ins().iadd(address, half), self.b.ins().iadd(address, behind));
+        let second = self.load(types::I64, address, 4);
+        let middle = self.load(types::I64, middle_at, 0);
+        let last = self.load(types::I64, last_at, 0);
+        let middle = self.b.ins().rotl_imm_s(middle, 21);
+        let last = self.b.ins().rotl_imm_s(last, 43);
+        let folded = self.b.ins().bxor(second, middle);
+        self.b.ins().bxor(folded, last)
     }
 
     /// Goes on where a key equals a field of an entry, else to `differs`. Nulls are equal to each other; where a null must not match, drop it before.
@@ -153,7 +167,7 @@ impl Gen<'_> {
         }
         if ty.repr == Repr::Str {
             let hi = val.b.expect("text has two words");
-            let hi = self.interned(val.a, hi)?;
+            let hi = if val.pinned { hi } else { self.interned(val.a, hi)? };
             self.store(val.a, entry, field.offset as usize);
             self.store(hi, entry, field.offset as usize + 8);
             return Ok(());

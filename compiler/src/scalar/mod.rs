@@ -70,7 +70,7 @@ impl Gen<'_> {
         };
         let b = (ty.repr == Repr::Str).then(|| self.load_fixed(types::I64, table, at + 8));
         let valid = ty.nullable.then(|| self.load_fixed(types::I8, table, at + 16));
-        Val { a, b, valid, raw: None }
+        Val { a, b, valid, raw: None, pinned: true }
     }
 
     /// A literal, as immediates; long text from the worker's table.
@@ -81,7 +81,7 @@ impl Gen<'_> {
                 let zero = self.zero(repr);
                 let b = (repr == Repr::Str).then(|| self.iconst(types::I64, 0));
                 let invalid = self.iconst(types::I8, 0);
-                Val { a: zero, b, valid: Some(invalid), raw: None }
+                Val { a: zero, b, valid: Some(invalid), raw: None, pinned: true }
             }
             Datum::Bool(b) => Val::new(self.iconst(types::I8, i128::from(*b))),
             Datum::Int(i) => Val::new(self.iconst(clif_type(repr), *i)),
@@ -95,7 +95,7 @@ impl Gen<'_> {
                         (self.load_fixed(types::I64, table, lit.index() * 16), self.load_fixed(types::I64, table, lit.index() * 16 + 8))
                     }
                 };
-                Val { a, b: Some(b), valid: None, raw: None }
+                Val { a, b: Some(b), valid: None, raw: None, pinned: true }
             }
         };
         Ok(val)
@@ -122,6 +122,7 @@ impl Gen<'_> {
         let b = (ty.repr == Repr::Str).then(|| self.b.append_block_param(done, types::I64));
         let valid = ty.nullable.then(|| self.b.append_block_param(done, types::I8));
         self.b.ins().brif(condition, yes, &[], no, &[]);
+        let mut pinned = true;
         for (block, region) in [(yes, then), (no, otherwise)] {
             self.b.switch_to_block(block);
             self.enter_scope();
@@ -130,6 +131,7 @@ impl Gen<'_> {
                 self.define(*value, val);
             }
             let val = self.get_text(region.result)?;
+            pinned &= val.pinned;
             self.leave_scope();
             let mut args: Vec<BlockArg> = vec![val.a.into()];
             args.extend(val.b.map(BlockArg::from));
@@ -139,6 +141,6 @@ impl Gen<'_> {
             self.b.ins().jump(done, &args);
         }
         self.b.switch_to_block(done);
-        Ok(Val { a, b, valid, raw: None })
+        Ok(Val { a, b, valid, raw: None, pinned })
     }
 }

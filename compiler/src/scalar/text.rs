@@ -39,7 +39,8 @@ impl Gen<'_> {
             lo = self.b.ins().select(valid, lo, zero);
             hi = self.b.ins().select(valid, hi, zero);
         }
-        Ok(Val { a: lo, b: Some(hi), valid, raw: None })
+        // A long part lies within the text that it is taken from.
+        Ok(Val { a: lo, b: Some(hi), valid, raw: None, pinned: text.pinned })
     }
 
     pub(super) fn char_length(&mut self, a: Value) -> Result<Val> {

@@ -187,7 +187,7 @@ impl Gen<'_> {
         self.b.switch_to_block(test);
         let a = self.load(clif_type(ty.repr), entry, field.offset as usize);
         let b = (ty.repr == Repr::Str).then(|| self.load(types::I64, entry, field.offset as usize + 8));
-        let known = Val { a, b, valid: None, raw: None };
+        let known = Val { a, b, valid: None, raw: None, pinned: true };
         let comparison = if op == AccOp::Min { BinaryOp::Lt } else { BinaryOp::Gt };
         let better = self.compare(comparison, val, ty, known, ty)?;
         self.b.ins().brif(better, take, &[], done, &[]);

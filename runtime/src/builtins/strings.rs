@@ -1,6 +1,6 @@
 //! Text: references, comparison, hash, substring.
 
-use stagefuse_ir::abi::{HASH_K, HASH_SEED, STR_INLINE, StrRef, hash_word};
+use stagefuse_ir::abi::{STR_INLINE, StrRef};
 
 use super::put;
 use crate::matchers::Matcher;
@@ -33,21 +33,6 @@ pub(crate) unsafe fn bytes(s: &StrRef) -> &[u8] {
     };
     // SAFETY: inline text lies within `s`; long text by the caller's promise.
     unsafe { std::slice::from_raw_parts(start, len as usize) }
-}
-
-/// Hash of a long text.
-pub(crate) fn hash(text: &[u8]) -> u64 {
-    let mut h = HASH_SEED ^ text.len() as u64;
-    let word = |chunk: &[u8]| {
-        let mut word = [0; 8];
-        word[..chunk.len()].copy_from_slice(chunk);
-        u64::from_le_bytes(word)
-    };
-    for chunk in text.chunks(16) {
-        let (first, second) = chunk.split_at(chunk.len().min(8));
-        h = hash_word(h, word(first), word(second)).wrapping_add(HASH_K);
-    }
-    h
 }
 
 /// DataFusion's `substr` by characters: the window `start .. start + count` of 1-based positions, cut to the text.
@@ -83,12 +68,6 @@ pub(super) unsafe extern "C" fn str_compare(a_lo: u64, a_hi: u64, b_lo: u64, b_h
     let (a, b) = (StrRef { lo: a_lo, hi: a_hi }, StrRef { lo: b_lo, hi: b_hi });
     // SAFETY: the words are texts of the running morsel, of literals, or of tables.
     unsafe { bytes(&a).cmp(bytes(&b)) as i32 }
-}
-
-pub(super) unsafe extern "C" fn str_hash(lo: u64, hi: u64) -> u64 {
-    let text = StrRef { lo, hi };
-    // SAFETY: as above.
-    hash(unsafe { bytes(&text) })
 }
 
 pub(super) unsafe extern "C" fn str_like(matcher: *mut u8, lo: u64, hi: u64) -> i32 {

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use stagefuse_ir::abi::{HASH_NULL, HASH_SEED, STR_INLINE, StrRef, hash_word};
+use stagefuse_ir::abi::{HASH_NULL, HASH_SEED, STR_INLINE, StrRef, fold_text, hash_word};
 
 use super::vector::{Arg, Buf, Data, Prim, Vector};
 use crate::builtins::strings;
@@ -26,7 +26,7 @@ pub(crate) fn hash_keys(keys: &[Rc<Vector>], rows: usize) -> Result<Buf<u64>, Er
                     (v.lo, v.hi)
                 } else {
                     // SAFETY: vectors hold text that is alive.
-                    (v.lo, strings::hash(unsafe { strings::bytes(&v) }))
+                    (v.lo, fold_text(unsafe { strings::bytes(&v) }))
                 }
             })?,
         }

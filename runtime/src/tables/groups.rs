@@ -264,13 +264,16 @@ mod tests {
         }
     }
 
+    /// Yields the key of each row.
+    type Keys = fn(i64) -> i64;
+
     #[test]
     fn every_group_is_found_after_the_table_has_grown() {
         let memory = Memory::new(Arc::new(Unlimited));
         let layout = RowLayout::groups(&GroupsDecl { keys: vec![Type::new(SqlType::Int64, false)], accs: vec![] });
         let key = layout.fields[0].offset as usize;
         // Ascending, descending, scattered over a dense range, far apart, and a range that stops being dense.
-        let orders: [(&str, fn(i64) -> i64, bool); 5] = [
+        let orders: [(&str, Keys, bool); 5] = [
             ("ascending", |n| n * 4, true),
             ("descending", |n| 5_000 - n, true),
             ("scattered", |n| n * 7919 % 100_003, true),

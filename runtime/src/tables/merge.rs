@@ -276,7 +276,7 @@ fn text(s: &StrRef) -> &[u8] {
 mod tests {
     use std::collections::HashMap;
 
-    use stagefuse_ir::abi::{HASH_NULL, HASH_SEED, hash_word};
+    use stagefuse_ir::abi::{HASH_NULL, HASH_SEED, fold_text, hash_word};
     use stagefuse_ir::{AccDecl, Type};
 
     use super::*;
@@ -328,7 +328,7 @@ mod tests {
             None => hash_word(HASH_SEED, HASH_NULL, 0),
             Some(text) => {
                 let StrRef { lo, hi } = strings::make(text.as_bytes());
-                hash_word(HASH_SEED, lo, if text.len() > STR_INLINE as usize { strings::hash(text.as_bytes()) } else { hi })
+                hash_word(HASH_SEED, lo, if text.len() > STR_INLINE as usize { fold_text(text.as_bytes()) } else { hi })
             }
         };
         hash_word(h, i64::from(key.1) as u64, 0)

@@ -107,7 +107,7 @@ impl Sample {
         }
         let schema = plan.schema();
         let columns: Vec<usize> = match source.projection() {
-            Some(projection) => projection.iter().copied().collect(),
+            Some(projection) => projection.to_vec(),
             None => (0..schema.fields().len()).collect(),
         };
         let rows = slices.iter().map(|(_, _, rows)| rows).sum();
