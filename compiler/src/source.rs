@@ -183,6 +183,13 @@ impl Gen<'_> {
         self.columns[index].expect("a column that is read counts as used").values
     }
 
+    /// What is stored of a column that is no Arrow array, at the current row, as 64 bits.
+    pub(crate) fn load_code(&mut self, index: usize) -> ClifValue {
+        let bytes = self.stored(index).bytes(self.ty(self.decl.params[index]).sql);
+        let (values, row) = (self.column_values(index), self.row);
+        self.load_number(values, row, bytes)
+    }
+
     fn load_column(&mut self, index: usize, ty: Type) -> Val {
         let column = self.columns[index].expect("a column that is read counts as used");
         let row = self.row;
@@ -200,8 +207,8 @@ impl Gen<'_> {
                 };
                 return Val::new(value).with_valid(valid);
             }
-            Stored::Dictionary { bytes } => {
-                let number = self.load_number(column.values, row, u32::from(bytes));
+            Stored::Dictionary { .. } => {
+                let number = self.load_number(column.values, row, self.stored(index).bytes(ty.sql));
                 let entries = column.buffers.expect("a dictionary has entries");
                 let at = self.b.ins().ishl_imm_s(number, 4);
                 let at = self.b.ins().iadd(entries, at);

@@ -22,6 +22,7 @@ use crate::value::Val;
 /// Generates one function.
 pub(crate) struct Gen<'a> {
     pub(crate) program: &'a Program,
+    pub(crate) stage: Stage,
     pub(crate) decl: &'a StageDecl,
     pub(crate) b: FunctionBuilder<'a>,
     module: &'a mut JITModule,
@@ -52,6 +53,7 @@ impl<'a> Gen<'a> {
         let block = Block::from_u32(0);
         Gen {
             program,
+            stage,
             decl: &program.stages[stage],
             b,
             module,

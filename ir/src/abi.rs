@@ -243,6 +243,9 @@ pub struct GroupsHead {
     pub first: i64,
     /// How many there are.
     pub range: u64,
+    /// Ahead of the slots, where the stage that fills the table has coded keys ([`crate::layout::coded_keys`]): for each combination of codes (the first
+    /// key's counts most) 0, or the byte offset of its entry from `entries`, once a native stage has found it. Else null.
+    pub front: *mut u64,
 }
 
 /// A row counter.

@@ -1,7 +1,8 @@
 //! Layouts of table rows, computed from a table's declaration: the one place where offsets come from.
 
-use crate::program::{AccOp, GroupsDecl, JoinDecl};
-use crate::types::{Repr, Type};
+use crate::entities::Stage;
+use crate::program::{AccOp, GroupsDecl, JoinDecl, Program, Sink, Source, StageDecl};
+use crate::types::{Repr, Stored, Type};
 
 /// Offset of the next entry's address in a join table's entry.
 pub const JOIN_NEXT: u32 = 0;
@@ -76,6 +77,46 @@ impl RowLayout {
         let matched = byte(tracked);
         RowLayout { fields, keys, hash, numeric, matched, stride: end.next_multiple_of(8) }
     }
+}
+
+/// Most places of a front table: it fits the first-level cache.
+const MOST_PLACES: u64 = 4096;
+
+/// Group keys that are source columns of few different stored numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CodedKeys {
+    /// By key: the column of the source, and how many different numbers lie there.
+    pub columns: Vec<(usize, u64)>,
+    /// The product of those: places of [`crate::abi::GroupsHead::front`].
+    pub places: usize,
+}
+
+/// The codes of a stage's group keys, where it can find groups by them. Only one stage can write the table then: codes of other columns mean
+/// something else.
+pub fn coded_keys(program: &Program, stage: Stage) -> Option<CodedKeys> {
+    let decl = program.stages.get(stage)?;
+    let (Sink::Group { groups, keys, .. }, Source::Input { input, .. }) = (&decl.sink, decl.source) else { return None };
+    let writes = |decl: &StageDecl| matches!(decl.sink, Sink::Group { groups: other, .. } if other == *groups);
+    // One numeric key addresses the table itself.
+    if keys.is_empty() || is_numeric(&program.groups[*groups].keys) || program.stages.values().filter(|decl| writes(decl)).count() > 1 {
+        return None;
+    }
+    let mut columns = vec![];
+    let mut places = 1u64;
+    for key in keys {
+        let column = decl.params.iter().position(|param| param == key)?;
+        let values = match program.inputs[input].stored[column] {
+            Stored::Offset { span, .. } => span.checked_add(1)?,
+            Stored::Dictionary { entries } => entries.into(),
+            Stored::Arrow => return None,
+        };
+        if decl.values[*key].nullable {
+            return None;
+        }
+        places = places.checked_mul(values).filter(|places| *places <= MOST_PLACES)?;
+        columns.push((column, values));
+    }
+    Some(CodedKeys { columns, places: places as usize })
 }
 
 /// Whether these keys are one integer in a register of at most 64 bits.

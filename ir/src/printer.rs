@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! program {
-//!   input0 "lineitem" (int64, decimal(15,2):i64 offset(90100, 10404850), utf8? dictionary(1)) pinned
+//!   input0 "lineitem" (int64, decimal(15,2):i64 offset(90100, 10404850), utf8? dictionary(3)) pinned
 //!   lit0: decimal(15,2) = 2400
 //!   lit1: float64 = 0x3ff0000000000000
 //!   param0 "a scalar subquery" int64?

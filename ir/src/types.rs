@@ -122,11 +122,11 @@ pub enum Stored {
         /// The greatest value, less the least.
         span: u64,
     },
-    /// Text, as numbers of dictionary entries in so many bytes (1, 2 or 4). The column's buffers are the entries: one
+    /// Text, as numbers of dictionary entries in [`Stored::bytes`] bytes. The column's buffers are the entries: one
     /// [`crate::abi::StrRef`] each.
     Dictionary {
-        /// Bytes of a number.
-        bytes: u8,
+        /// Entries that there are.
+        entries: u32,
     },
 }
 
@@ -143,7 +143,9 @@ impl Stored {
             Stored::Offset { span, .. } if span <= u16::MAX as u64 => 2,
             Stored::Offset { span, .. } if span <= u32::MAX as u64 => 4,
             Stored::Offset { .. } => 8,
-            Stored::Dictionary { bytes } => bytes as u32,
+            Stored::Dictionary { entries } if entries <= 1 << 8 => 1,
+            Stored::Dictionary { entries } if entries <= 1 << 16 => 2,
+            Stored::Dictionary { .. } => 4,
         }
     }
 }
@@ -153,7 +155,7 @@ impl fmt::Display for Stored {
         match self {
             Stored::Arrow => Ok(()),
             Stored::Offset { base, span } => write!(f, " offset({base}, {span})"),
-            Stored::Dictionary { bytes } => write!(f, " dictionary({bytes})"),
+            Stored::Dictionary { entries } => write!(f, " dictionary({entries})"),
         }
     }
 }

@@ -94,7 +94,9 @@ impl Worker {
         }
         if let Some(groups) = plan.groups {
             if self.tables[groups.index()].is_none() {
-                self.tables[groups.index()] = Some(Box::new(GroupTable::new(&shared.group_layouts[groups.index()], &shared.memory)?));
+                let table =
+                    GroupTable::new(&shared.group_layouts[groups.index()], &shared.memory)?.with_front(plan.front, &shared.memory)?;
+                self.tables[groups.index()] = Some(Box::new(table));
             }
             let table = self.tables[groups.index()].as_mut().expect("just made");
             self.groups[groups.index()] = &raw mut table.head;

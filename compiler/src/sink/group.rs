@@ -5,7 +5,7 @@ use std::mem::offset_of;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value as ClifValue, types};
 use stagefuse_ir::abi::{Builtin, GroupsHead, SLOT_ADDRESS, WorkerHead};
-use stagefuse_ir::layout::{Field, RowLayout};
+use stagefuse_ir::layout::{CodedKeys, Field, RowLayout, coded_keys};
 use stagefuse_ir::{AccOp, BinaryOp, EntityRef, Groups, Repr, Type, Value};
 
 use crate::error::{Result, unsupported};
@@ -17,7 +17,11 @@ impl Gen<'_> {
     pub(crate) fn group(&mut self, groups: Groups, keys: &[Value], args: &[Option<Value>]) -> Result<()> {
         let decl = &self.program.groups[groups];
         let layout = RowLayout::groups(decl);
-        let keys = self.keys(keys)?;
+        let coded = coded_keys(self.program, self.stage);
+        // Where codes find the group, the keys are read for new groups only.
+        if coded.is_none() {
+            self.keys(keys)?;
+        }
         let mut arg_vals = vec![];
         for arg in args {
             arg_vals.push(match arg {
@@ -30,12 +34,51 @@ impl Gen<'_> {
             let entries = self.load(types::I64, head, offset_of!(GroupsHead, entries));
             self.b.ins().iadd_imm_s(entries, i64::from(layout.stride))
         } else {
-            self.find_group(groups, &layout, head, &keys)?
+            match coded {
+                Some(coded) => self.find_coded(groups, &layout, head, keys, &coded)?,
+                None => {
+                    let keys = self.keys(keys)?;
+                    self.find_group(groups, &layout, head, &keys)?
+                }
+            }
         };
         for ((acc, field), arg) in decl.accs.iter().zip(&layout.fields[layout.keys..]).zip(arg_vals) {
             self.accumulate(acc.op, entry, field, arg)?;
         }
         Ok(())
+    }
+
+    /// The entry of the keys' group, by their codes: in the front table, or else found and noted there.
+    fn find_coded(&mut self, groups: Groups, layout: &RowLayout, head: ClifValue, keys: &[Value], coded: &CodedKeys) -> Result<ClifValue> {
+        let mut place = self.iconst(types::I64, 0);
+        for (column, values) in &coded.columns {
+            let code = self.load_code(*column);
+            let before = self.b.ins().imul_imm_s(place, *values as i64);
+            place = self.b.ins().iadd(before, code);
+        }
+        let front = self.load_fixed(types::I64, head, offset_of!(GroupsHead, front));
+        let offset = self.b.ins().ishl_imm_s(place, 3);
+        let at = self.b.ins().iadd(front, offset);
+        let noted = self.load(types::I64, at, 0);
+        let (known, unknown, found) = (self.block(), self.block(), self.block());
+        let entry = self.b.append_block_param(found, types::I64);
+        self.b.set_cold_block(unknown);
+        self.b.ins().brif(noted, known, &[], unknown, &[]);
+        self.b.switch_to_block(known);
+        let entries = self.load(types::I64, head, offset_of!(GroupsHead, entries));
+        let there = self.b.ins().iadd(entries, noted);
+        self.jump(found, &[there]);
+        self.b.switch_to_block(unknown);
+        self.enter_scope();
+        let keys = self.keys(keys)?;
+        let looked_up = self.find_group(groups, layout, head, &keys)?;
+        self.leave_scope();
+        let entries = self.load(types::I64, head, offset_of!(GroupsHead, entries));
+        let distance = self.b.ins().isub(looked_up, entries);
+        self.store(distance, at, 0);
+        self.jump(found, &[looked_up]);
+        self.b.switch_to_block(found);
+        Ok(entry)
     }
 
     /// The entry of the keys' group, added where it is new.

@@ -298,9 +298,9 @@ impl<'a> Parser<'a> {
         }
         if self.eat_word("dictionary")? {
             self.expect('(')?;
-            let bytes = self.number()?;
+            let entries = self.number()?;
             self.expect(')')?;
-            return Ok(Stored::Dictionary { bytes });
+            return Ok(Stored::Dictionary { entries });
         }
         Ok(Stored::Arrow)
     }

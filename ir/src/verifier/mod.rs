@@ -53,7 +53,7 @@
 //! 18. **Tracked tables.** A join table is tracked exactly if a probe marks its rows or a stage's source is its rows.
 //! 19. **Marking sinks.** The probe of a marking sink is of kind `semi` and marks the table's rows.
 //! 20. **Stored columns.** An input says of each column how it lies in a morsel: by offset only integers, dates and decimals, all of whose values from the
-//!     base on fit the type (decimals: 64 bits) and 64 bits with sign; by dictionary only text, in 1, 2 or 4 bytes.
+//!     base on fit the type (decimals: 64 bits) and 64 bits with sign; by dictionary only text, of one entry at least.
 
 mod declarations;
 mod ops;

@@ -43,8 +43,9 @@ fn decode_column(column: &BlockColumn, stored: Stored, data_type: &DataType, fir
         BlockColumn::Numbers { values, nulls, dictionary } => (values, nulls.as_ref().map(|nulls| nulls.slice(first, rows)), dictionary),
     };
     match (stored, dictionary) {
-        (Stored::Dictionary { bytes }, Some(dictionary)) => {
-            let numbers: Vec<u32> = numbers(values, u32::from(bytes), first, rows).map(|number| number as u32).collect();
+        (Stored::Dictionary { .. }, Some(dictionary)) => {
+            let numbers: Vec<u32> =
+                numbers(values, stored.bytes(stagefuse_ir::SqlType::Utf8), first, rows).map(|number| number as u32).collect();
             let mut texts = StringViewBuilder::with_capacity(dictionary.texts.len());
             dictionary.texts.iter().for_each(|text| texts.append_value(text));
             take(&texts.finish(), &UInt32Array::new(numbers.into(), nulls), None)
@@ -141,10 +142,10 @@ mod tests {
             ("huge", Some(decimals), decimal((0..rows).map(|row| Some(i128::from(row) << 60)).collect()), plain),
             ("none", Some(SqlType::Int64), Arc::new(Int64Array::from(vec![None; rows as usize])), plain),
             ("s", Some(SqlType::Utf8), Arc::new((0..rows).map(text).collect::<StringArray>()), |stored| {
-                stored == Stored::Dictionary { bytes: 1 }
+                stored == Stored::Dictionary { entries: 4 }
             }),
             ("many", Some(SqlType::Utf8), Arc::new((0..rows).map(|row| Some(format!("{}", row / 9))).collect::<StringArray>()), |stored| {
-                stored == Stored::Dictionary { bytes: 2 }
+                stored == Stored::Dictionary { entries: 556 }
             }),
             (
                 "unique",

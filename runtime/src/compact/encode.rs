@@ -82,14 +82,14 @@ fn column(sql: Option<SqlType>, parts: &[ArrayRef]) -> Result<(ColumnInfo, Vec<B
             let Some(texts) = few_texts(parts)? else { return as_it_is(info) };
             info.distinct = Some(texts.len());
             let dictionary = Arc::new(Dictionary::new(texts));
-            let bytes = if dictionary.texts.len() <= 1 << 8 { 1 } else { 2 };
-            info.stored = Stored::Dictionary { bytes };
+            info.stored = Stored::Dictionary { entries: dictionary.texts.len() as u32 };
+            let bytes = info.stored.bytes(SqlType::Utf8);
             info.dictionary = Some(Arc::clone(&dictionary));
             let numbers: HashMap<&str, usize> = dictionary.texts.iter().enumerate().map(|(number, text)| (&**text, number)).collect();
             let blocks = in_parallel(parts, |part| {
                 let of_rows = part.as_string_view().iter().map(|text| text.and_then(|text| numbers.get(text).copied()).unwrap_or(0) as u64);
                 let dictionary = Some(Arc::clone(&dictionary));
-                Ok(BlockColumn::Numbers { values: narrow(of_rows, u32::from(bytes)), nulls: nulls_of(part), dictionary })
+                Ok(BlockColumn::Numbers { values: narrow(of_rows, bytes), nulls: nulls_of(part), dictionary })
             })?;
             Ok((info, blocks))
         }

@@ -30,7 +30,7 @@ pub(crate) fn column(view: &ColumnView, ty: Type, stored: Stored, first: usize, 
     match stored {
         Stored::Arrow => {}
         Stored::Offset { base, .. } => return offsets(view, ty, stored.bytes(ty.sql), base, valid, (first, rows, map)),
-        Stored::Dictionary { bytes } => return dictionary(view, bytes, valid, (first, rows, map)),
+        Stored::Dictionary { .. } => return dictionary(view, stored.bytes(ty.sql), valid, (first, rows, map)),
     }
     match ty.sql.storage() {
         Storage::Bits => {
@@ -104,7 +104,7 @@ fn offsets(
 }
 
 /// A column of text that lies as numbers of dictionary entries.
-fn dictionary(view: &ColumnView, bytes: u8, valid: Option<Valid>, (first, rows, map): Wanted<'_>) -> Result<Vector, Error> {
+fn dictionary(view: &ColumnView, bytes: u32, valid: Option<Valid>, (first, rows, map): Wanted<'_>) -> Result<Vector, Error> {
     let entries = view.buffers.cast::<StrRef>();
     // SAFETY: a number is that of one of the entries; where a null lies, the first.
     let entry = |number: usize| unsafe { *entries.add(number) };

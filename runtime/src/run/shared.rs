@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arrow::datatypes::SchemaRef;
 use stagefuse_ir::abi::LimitHead;
-use stagefuse_ir::layout::RowLayout;
+use stagefuse_ir::layout::{RowLayout, coded_keys};
 use stagefuse_ir::{Groups, GroupsDecl, Join, Program, Sink, Source, Stage};
 
 use crate::config::{Engine, OpaqueExpr, RunConfig};
@@ -33,6 +33,8 @@ pub(crate) struct StageState {
     pub(crate) builds: Option<Join>,
     /// The group table that it writes.
     pub(crate) groups: Option<Groups>,
+    /// Places of the group table's front.
+    pub(crate) front: usize,
     /// Whether no later stage writes the same state.
     pub(crate) last_writer: bool,
     pub(crate) rows_in: AtomicU64,
@@ -155,6 +157,7 @@ impl StageState {
             probes,
             builds: written.0,
             groups: written.1,
+            front: coded_keys(program, stage).map_or(0, |coded| coded.places),
             last_writer,
             rows_in: AtomicU64::new(0),
             rows_out: AtomicU64::new(0),

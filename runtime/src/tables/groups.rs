@@ -23,6 +23,7 @@ pub(crate) struct GroupTable {
     pub(crate) head: GroupsHead,
     slots: Vec<u64>,
     direct: Vec<u32>,
+    front: Vec<u64>,
     block: Block,
     layout: RowLayout,
     /// Entries that are in the slots.
@@ -62,12 +63,14 @@ impl GroupTable {
             direct: std::ptr::null_mut(),
             first: 0,
             range: 0,
+            front: std::ptr::null_mut(),
         };
         let layout = layout.clone();
         GroupTable {
             head,
             slots: vec![],
             direct: vec![],
+            front: vec![],
             block: Block::new(),
             layout,
             hashed: 0,
@@ -75,6 +78,16 @@ impl GroupTable {
             greatest: i64::MIN,
             held: 0,
         }
+    }
+
+    /// Gives the table a front of so many places.
+    pub(crate) fn with_front(mut self, places: usize, memory: &Memory) -> Result<Self, Error> {
+        if places > 0 {
+            self.count(places * 8, memory)?;
+            self.front = vec![0; places];
+            self.head.front = self.front.as_mut_ptr();
+        }
+        Ok(self)
     }
 
     /// A table without groups that these numbers address, with room for `rows` groups.
