@@ -1,12 +1,14 @@
 //! A subset of TPC-H through every engine: `cargo bench --bench tpch`.
 
-#[path = "../src/bench/data.rs"]
+#[path = "../src/bench/data/mod.rs"]
+#[allow(dead_code, reason = "only `bench` makes the other suites")]
 mod data;
 
 use std::hint::black_box;
 use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use data::Source;
 use datafusion::datasource::MemTable;
 use stagefuse::Session;
 
@@ -22,8 +24,8 @@ const QUERIES: [(&str, &str); 4] = [
 fn tpch(criterion: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build().expect("a runtime");
     let session = Session::builder().target_partitions(THREADS).build();
-    for name in data::TABLES {
-        let table = data::table(name, SCALE, THREADS).expect("a table of TPC-H");
+    for name in Source::Tpch.tables() {
+        let table = Source::Tpch.table(name, SCALE, THREADS).expect("a table of TPC-H");
         let table = MemTable::try_new(table.schema, table.partitions).expect("equal schemas");
         session.context().register_table(name, Arc::new(table)).expect("a fresh session takes a table");
     }

@@ -9,6 +9,7 @@ use datafusion::physical_expr::Distribution;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
 use datafusion::physical_plan::repartition::RepartitionExec;
+use datafusion::physical_plan::union::InterleaveExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::prelude::{SessionConfig, SessionContext};
 
@@ -58,14 +59,16 @@ fn rewrite(plan: &Arc<dyn ExecutionPlan>, config: &StagefuseConfig, keep_hash: b
     }
     let distributions = plan.input_distribution_requirements().into_per_child();
     let orderings = plan.required_input_ordering();
+    // An interleave asks for no distribution but is made only where its inputs have the same: without, it cannot be built.
+    let interleaves = plan.is::<InterleaveExec>();
     // A repartition makes its own distribution; whatever else is hash-distributed has that from below.
     let passes_on = keep_hash && !plan.is::<RepartitionExec>();
     let mut children = vec![];
     for (i, child) in plan.children().into_iter().enumerate() {
         let by_key = !matches!(distributions.get(i), None | Some(Distribution::UnspecifiedDistribution | Distribution::SinglePartition));
-        let new = rewrite(child, config, by_key || passes_on)?;
+        let new = rewrite(child, config, by_key || passes_on || interleaves)?;
         let partitioning = child.output_partitioning();
-        let loses_hash = by_key && partitioning.partition_count() > 1 && partitioning != new.output_partitioning();
+        let loses_hash = (by_key || interleaves) && partitioning.partition_count() > 1 && partitioning != new.output_partitioning();
         let loses_order = orderings.get(i).is_some_and(Option::is_some) && child.output_ordering() != new.output_ordering();
         children.push(if loses_hash || loses_order { Arc::clone(child) } else { new });
     }

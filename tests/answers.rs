@@ -2,13 +2,15 @@
 //!
 //! Plain DataFusion is the oracle of every other test; this one has nothing to do with it. Tables are cached, and the queries run compiled.
 
-#[path = "../src/bench/data.rs"]
+#[path = "../src/bench/data/mod.rs"]
+#[allow(dead_code, reason = "only `bench` makes the other suites")]
 mod data;
 
 use std::path::Path;
 
 use arrow::array::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
+use data::Source;
 use stagefuse::{CachedTable, EngineKind, Session};
 
 const THREADS: usize = 2;
@@ -44,8 +46,8 @@ fn same(got: &str, published: &str) -> bool {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tpch_answers_at_scale_1_are_the_published_ones() {
     let session = Session::builder().target_partitions(THREADS).build();
-    for name in data::TABLES {
-        let table = data::table(name, 1.0, THREADS).expect("a table of TPC-H");
+    for name in Source::Tpch.tables() {
+        let table = Source::Tpch.table(name, 1.0, THREADS).expect("a table of TPC-H");
         let cached = CachedTable::try_new(table.schema, table.partitions).expect("equal schemas");
         session.context().register_table(name, std::sync::Arc::new(cached)).expect("a fresh session takes a table");
     }

@@ -13,7 +13,7 @@ use datafusion::parquet::basic::{Compression, ZstdLevel};
 use datafusion::parquet::file::properties::WriterProperties;
 use datafusion::prelude::SessionContext;
 
-use super::data::{self, Table};
+use super::data::{Source, Table};
 use crate::cli::failure::Failure;
 use crate::cli::{output, tables};
 
@@ -26,18 +26,19 @@ impl Drop for MadeFolder {
     }
 }
 
-/// Makes TPC-H in memory.
-pub fn made_memory(context: &SessionContext, scale: f64, threads: usize) -> Result<(), Failure> {
-    for name in data::TABLES {
-        let table = make(name, scale, threads)?;
+/// Makes the tables in memory.
+pub fn made_memory(context: &SessionContext, source: Source, scale: f64, threads: usize) -> Result<(), Failure> {
+    for name in source.tables() {
+        let table = make(source, name, scale, threads)?;
         register(context, name, table.schema, table.partitions)?;
     }
     Ok(())
 }
 
-/// Makes TPC-H as Parquet files, unless the folder has them already, and registers those.
+/// Makes the tables as Parquet files, unless the folder has them already, and registers those.
 pub async fn made_parquet(
     context: &SessionContext,
+    source: Source,
     folder: Option<&Path>,
     scale: f64,
     threads: usize,
@@ -45,15 +46,15 @@ pub async fn made_parquet(
     let (folder, made) = match folder {
         Some(folder) => (folder.to_owned(), None),
         None => {
-            let folder = std::env::temp_dir().join(format!("stagefuse-tpch-{}", std::process::id()));
+            let folder = std::env::temp_dir().join(format!("stagefuse-{}-{}", source.name(), std::process::id()));
             (folder.clone(), Some(MadeFolder(folder)))
         }
     };
     std::fs::create_dir_all(&folder).map_err(|error| Failure::at(&folder, error))?;
-    for name in data::TABLES {
+    for name in source.tables() {
         let path = folder.join(format!("{name}.parquet"));
         if !path.exists() {
-            write(&path, &make(name, scale, threads)?)?;
+            write(&path, &make(source, name, scale, threads)?)?;
         }
         tables::register_file(context, name, &path).await?;
     }
@@ -83,9 +84,9 @@ pub async fn into_memory(context: &SessionContext, folder: &Path, threads: usize
     Ok(())
 }
 
-fn make(name: &str, scale: f64, threads: usize) -> Result<Table, Failure> {
+fn make(source: Source, name: &str, scale: f64, threads: usize) -> Result<Table, Failure> {
     let start = Instant::now();
-    let table = data::table(name, scale, threads).ok_or_else(|| Failure::new(format!("TPC-H has no table {name}")))?;
+    let table = source.table(name, scale, threads).map_err(Failure::new)?;
     let rows: usize = table.partitions.iter().flatten().map(RecordBatch::num_rows).sum();
     output::complain(&format!("made {name}: {rows} rows, {:.1} s", start.elapsed().as_secs_f64()));
     Ok(table)

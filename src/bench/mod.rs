@@ -18,6 +18,7 @@ use stagefuse::Session;
 use crate::cli::arguments::{BenchArguments, Mode, Storage, Suite, Tables};
 use crate::cli::failure::Failure;
 use crate::cli::{engine, output, runtime, statements};
+use data::Source;
 use measure::Query;
 
 /// Runs a suite. `Ok(false)`: some query was wrong or failed, and was shown.
@@ -28,9 +29,19 @@ pub fn main(arguments: &BenchArguments) -> Result<bool, Failure> {
     if arguments.suite == Some(Suite::Micro) {
         return micro::main(arguments);
     }
-    let (suite, queries) = match &arguments.queries {
-        Some(folder) => (suite_name(folder)?, queries_of(folder)?),
-        None => ("tpch".to_owned(), tpch::queries()),
+    // Tables are made where no folder has them; a suite of one's own brings them.
+    let source = match arguments.suite {
+        Some(Suite::Tpcds) => Some(Source::Tpcds),
+        Some(_) => Some(Source::Tpch),
+        None => None,
+    };
+    let (suite, queries) = match (&arguments.queries, source) {
+        (Some(folder), None) => (suite_name(folder)?, queries_of(folder)?),
+        (Some(folder), Some(source)) => (source.name().to_owned(), queries_of(folder)?),
+        (None, Some(Source::Tpcds)) => {
+            return Err(Failure::new("the queries of TPC-DS are not part of Stagefuse: name their folder with --queries DIR"));
+        }
+        (None, _) => ("tpch".to_owned(), tpch::queries()),
     };
     let queries = select(queries, &arguments.only)?;
     let mut json = match &arguments.json {
@@ -42,12 +53,14 @@ pub fn main(arguments: &BenchArguments) -> Result<bool, Failure> {
         let plain = engine::open(Some(threads));
         let context = plain.context();
         // Kept until the end: dropping it deletes files made for this run.
-        let _made = match (&arguments.data, arguments.storage, arguments.queries.is_some()) {
+        let _made = match (&arguments.data, arguments.storage, source) {
             (Some(folder), Storage::Memory, _) => load::into_memory(context, folder, threads).await.map(|()| None)?,
-            (Some(folder), Storage::Parquet, false) => load::made_parquet(context, Some(folder), arguments.scale, threads).await?,
-            (Some(folder), Storage::Parquet, true) => crate::cli::tables::register(context, Some(folder), &[]).await.map(|()| None)?,
-            (None, Storage::Memory, _) => load::made_memory(context, arguments.scale, threads).map(|()| None)?,
-            (None, Storage::Parquet, _) => load::made_parquet(context, None, arguments.scale, threads).await?,
+            (Some(folder), Storage::Parquet, None) => crate::cli::tables::register(context, Some(folder), &[]).await.map(|()| None)?,
+            (None, Storage::Memory, Some(source)) => load::made_memory(context, source, arguments.scale, threads).map(|()| None)?,
+            (folder, Storage::Parquet, Some(source)) => {
+                load::made_parquet(context, source, folder.as_deref(), arguments.scale, threads).await?
+            }
+            (None, _, None) => return Err(Failure::new("--queries without a suite needs the tables: name their folder with --data DIR")),
         };
         let sessions = Sessions::over(plain, arguments).await?;
         let mut report = report::Report::new(suite, arguments);

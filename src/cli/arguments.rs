@@ -73,12 +73,12 @@ impl QueryArguments {
 #[derive(Args, Debug)]
 pub struct BenchArguments {
     /// A built-in suite.
-    #[arg(value_enum, required_unless_present = "queries", conflicts_with = "queries")]
+    #[arg(value_enum, required_unless_present = "queries")]
     pub suite: Option<Suite>,
-    /// A folder with one .sql file a query; the suite's name is the folder's. Needs --data.
-    #[arg(long, value_name = "DIR", requires = "data")]
+    /// A folder with one .sql file a query. Without a suite, its name is the folder's, and --data has the tables.
+    #[arg(long, value_name = "DIR")]
     pub queries: Option<PathBuf>,
-    /// TPC-H's scale factor, for data that is made.
+    /// The scale factor of TPC-H or TPC-DS, for data that is made.
     #[arg(long, default_value_t = 1.0, value_parser = scale)]
     pub scale: f64,
     /// A folder with the tables as .parquet, .csv or .json files.
@@ -124,6 +124,8 @@ fn scale(text: &str) -> Result<f64, String> {
 pub enum Suite {
     /// The 22 queries of TPC-H.
     Tpch,
+    /// The tables of TPC-DS; its 99 queries are brought with --queries.
+    Tpcds,
     /// Small comparisons of single operators.
     Micro,
 }

@@ -30,7 +30,7 @@ use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::joins::{CrossJoinExec, HashJoinExec, NestedLoopJoinExec};
 use datafusion::physical_plan::limit::GlobalLimitExec;
 use datafusion::physical_plan::projection::ProjectionExec;
-use datafusion::physical_plan::union::UnionExec;
+use datafusion::physical_plan::union::{InterleaveExec, UnionExec};
 use stagefuse_ir::builder::ProgramBuilder;
 use stagefuse_ir::{Program, Sink, StmtKind, Type, UnaryOp, passes, verifier};
 use stagefuse_runtime::OpaqueExpr;
@@ -214,7 +214,9 @@ impl Lowering {
         } else if let Some(coalesce) = plan.downcast_ref::<CoalescePartitionsExec>().filter(|_| plan.fetch().is_some()) {
             self.coalesce(coalesce)?
         } else if let Some(union) = plan.downcast_ref::<UnionExec>() {
-            self.union(union)?
+            self.union(union, union.inputs())?
+        } else if let Some(interleave) = plan.downcast_ref::<InterleaveExec>() {
+            self.union(interleave, interleave.inputs())?
         } else {
             return Ok(None);
         };

@@ -1,14 +1,16 @@
 //! Unions that keep duplicates: the rows of several plans, one branch or more each.
 
+use std::sync::Arc;
+
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::union::UnionExec;
 
 use super::{Lowering, Pipe, Result, declined, types};
 
 impl Lowering {
-    pub(crate) fn union(&mut self, union: &UnionExec) -> Result<Pipe> {
+    /// `UnionExec`, or `InterleaveExec`: its inputs are hash-distributed alike, of which a stage has no need.
+    pub(crate) fn union(&mut self, union: &dyn ExecutionPlan, inputs: &[Arc<dyn ExecutionPlan>]) -> Result<Pipe> {
         let mut branches = vec![];
-        for input in union.inputs() {
+        for input in inputs {
             branches.extend(self.below(input)?.exchanged(true).branches);
         }
         let pipe = Pipe { branches };
