@@ -1,8 +1,8 @@
-//! Why a stage runs interpreted.
+//! Why a stage does not run native.
 
 use std::fmt::{self, Display};
 
-/// Why a stage runs interpreted although it could have been compiled. Its `Display` says what to change.
+/// Why a stage runs interpreted although it could have been compiled, or why DataFusion's operators took its place. Its `Display` says what to change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FallbackReason {
@@ -44,6 +44,10 @@ pub enum FallbackReason {
     },
     /// Mode `interpreted`.
     Requested,
+    /// The stages took more memory than the session allows; DataFusion's operators, which can spill to disk, took over.
+    OutOfMemory,
+    /// A value did not fit its type; DataFusion's operators took over, which have wider types for some sums.
+    Overflow,
 }
 
 impl FallbackReason {
@@ -78,6 +82,12 @@ impl Display for FallbackReason {
             FallbackReason::TinyInput { rows, limit } => {
                 write!(f, "the input has {rows} rows, fewer than {limit}: stagefuse.mode = 'compiled' compiles it all the same")
             }
+            FallbackReason::OutOfMemory => f.write_str(
+                "the stages ran out of memory, and DataFusion's operators, which can spill, took over: raise datafusion.runtime.memory_limit",
+            ),
+            FallbackReason::Overflow => f.write_str(
+                "a value did not fit its type, and DataFusion's operators took over: cast to a wider type before adding up",
+            ),
             FallbackReason::Requested => f.write_str("stagefuse.mode = 'interpreted' asks for it: set it to 'compiled' or 'auto'"),
         }
     }

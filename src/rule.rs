@@ -5,7 +5,7 @@ use std::sync::Arc;
 use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
 use datafusion::execution::SessionStateBuilder;
-use datafusion::physical_expr::Distribution;
+use datafusion::physical_expr::{Distribution, OrderingRequirements};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
 use datafusion::physical_plan::repartition::RepartitionExec;
@@ -57,6 +57,11 @@ fn rewrite(plan: &Arc<dyn ExecutionPlan>, config: &StagefuseConfig, keep_hash: b
         let node: Arc<dyn ExecutionPlan> = Arc::new(if same { node } else { node.over(children) });
         return if keep_hash { redistribute(plan, node) } else { Ok(node) };
     }
+    rewrite_below(plan, config, keep_hash)
+}
+
+/// Rewrites what is below a node that stays.
+fn rewrite_below(plan: &Arc<dyn ExecutionPlan>, config: &StagefuseConfig, keep_hash: bool) -> Result<Arc<dyn ExecutionPlan>> {
     let distributions = plan.input_distribution_requirements().into_per_child();
     let orderings = plan.required_input_ordering();
     // An interleave asks for no distribution but is made only where its inputs have the same: without, it cannot be built.
@@ -65,14 +70,29 @@ fn rewrite(plan: &Arc<dyn ExecutionPlan>, config: &StagefuseConfig, keep_hash: b
     let passes_on = keep_hash && !plan.is::<RepartitionExec>();
     let mut children = vec![];
     for (i, child) in plan.children().into_iter().enumerate() {
-        let by_key = !matches!(distributions.get(i), None | Some(Distribution::UnspecifiedDistribution | Distribution::SinglePartition));
-        let new = rewrite(child, config, by_key || passes_on || interleaves)?;
-        let partitioning = child.output_partitioning();
-        let loses_hash = (by_key || interleaves) && partitioning.partition_count() > 1 && partitioning != new.output_partitioning();
-        let loses_order = orderings.get(i).is_some_and(Option::is_some) && child.output_ordering() != new.output_ordering();
-        children.push(if loses_hash || loses_order { Arc::clone(child) } else { new });
+        let by_key = interleaves
+            || !matches!(distributions.get(i), None | Some(Distribution::UnspecifiedDistribution | Distribution::SinglePartition));
+        let keeps = |new: &Arc<dyn ExecutionPlan>| -> Result<bool> {
+            let partitioning = child.output_partitioning();
+            let keeps_hash = !by_key || partitioning.partition_count() <= 1 || partitioning == new.output_partitioning();
+            Ok(keeps_hash && is_ordered(new, orderings.get(i).and_then(Option::as_ref))?)
+        };
+        let mut new = rewrite(child, config, by_key || passes_on)?;
+        if !keeps(&new)? {
+            new = rewrite_below(child, config, by_key || passes_on)?;
+        }
+        children.push(if keeps(&new)? { new } else { Arc::clone(child) });
     }
     replace_children_if_necessary(Arc::clone(plan), children)
+}
+
+/// Whether rows come in the order that is required. Asking for the output's ordering would not do: what is constant in each partition is
+/// ordered by anything.
+fn is_ordered(plan: &Arc<dyn ExecutionPlan>, required: Option<&OrderingRequirements>) -> Result<bool> {
+    match required {
+        Some(required) => plan.equivalence_properties().ordering_satisfy_requirement(required.clone().into_single()),
+        None => Ok(true),
+    }
 }
 
 /// Adds Stagefuse to a DataFusion session under construction: `SessionStateBuilder::new_with_default_features().with_stagefuse()`.

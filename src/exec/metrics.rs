@@ -19,6 +19,8 @@ pub enum EngineKind {
     Native,
     /// The vectorised interpreter.
     Interpreted,
+    /// DataFusion's own operators, which took over when the stages had failed; see [`FallbackReason::OutOfMemory`].
+    DataFusion,
 }
 
 impl Display for EngineKind {
@@ -26,6 +28,7 @@ impl Display for EngineKind {
         f.write_str(match self {
             EngineKind::Native => "native",
             EngineKind::Interpreted => "interpreted",
+            EngineKind::DataFusion => "datafusion",
         })
     }
 }
@@ -38,7 +41,7 @@ pub struct StageMetrics {
     pub name: String,
     /// What it runs on.
     pub engine: EngineKind,
-    /// Why it is interpreted, if it is.
+    /// Why it is not native, if it is not.
     pub fallback: Option<FallbackReason>,
     /// Rows that its source yielded.
     pub rows_in: u64,
@@ -54,12 +57,19 @@ pub struct StageMetrics {
 
 /// Rows and times of the stages of runs that are over.
 #[derive(Debug, Default)]
-pub(crate) struct Recorder(Mutex<Vec<stagefuse_runtime::StageMetrics>>);
+pub(crate) struct Recorder(Mutex<Recorded>);
+
+#[derive(Clone, Debug, Default)]
+struct Recorded {
+    stages: Vec<stagefuse_runtime::StageMetrics>,
+    /// Why DataFusion's operators took over, if they did.
+    retreat: Option<FallbackReason>,
+}
 
 impl Recorder {
     /// Adds what a run did.
     pub(crate) fn add(&self, stages: impl Iterator<Item = stagefuse_runtime::StageMetrics>) {
-        let mut sums = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let sums = &mut self.0.lock().unwrap_or_else(PoisonError::into_inner).stages;
         for (i, stage) in stages.enumerate() {
             if sums.len() <= i {
                 sums.resize(i + 1, Default::default());
@@ -70,20 +80,29 @@ impl Recorder {
         }
     }
 
+    /// DataFusion's operators take over.
+    pub(crate) fn retreat(&self, reason: FallbackReason) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retreat = Some(reason);
+    }
+
     pub(crate) fn snapshot(&self) -> Recorder {
         Recorder(Mutex::new(self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()))
     }
 
     /// The stages with what they did.
     pub(crate) fn stages(&self, program: &Program, prepared: &[Prepared]) -> Vec<StageMetrics> {
-        let sums = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let recorded = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let stages = program.stages.values().zip(prepared).enumerate();
         let metrics = stages.map(|(i, (decl, prepared))| {
-            let sum = sums.get(i).copied().unwrap_or_default();
-            let fallback = prepared.fallback().cloned();
+            let sum = recorded.stages.get(i).copied().unwrap_or_default();
+            let (engine, fallback) = match (&recorded.retreat, prepared.fallback()) {
+                (Some(reason), _) => (EngineKind::DataFusion, Some(reason.clone())),
+                (None, Some(reason)) => (EngineKind::Interpreted, Some(reason.clone())),
+                (None, None) => (EngineKind::Native, None),
+            };
             StageMetrics {
                 name: decl.name.clone(),
-                engine: if fallback.is_some() { EngineKind::Interpreted } else { EngineKind::Native },
+                engine,
                 fallback,
                 rows_in: sum.rows_in,
                 rows_out: sum.rows_out,

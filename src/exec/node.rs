@@ -24,7 +24,7 @@ use stagefuse_ir::{EntityRef, ProbeKind, Program, Source, StageDecl};
 
 use super::metrics::{Recorder, StageMetrics, metrics_set};
 use super::output::output;
-use super::run::{Breakers, Core, Outcome};
+use super::run::{Breakers, Core, Outcome, Plan};
 use super::stage::{Prepared, prepare};
 use crate::config::StagefuseConfig;
 use crate::lower::{Lowered, lower};
@@ -101,8 +101,14 @@ impl CompiledExec {
         prepared: Arc<OnceLock<Vec<Prepared>>>,
     ) -> CompiledExec {
         let partitions = original.output_partitioning().partition_count();
+        let mut equivalences = original.equivalence_properties().clone();
+        if !keeps_order(&lowered.program) {
+            // What is constant in each partition of the subtree is not once rows have moved.
+            equivalences.clear_orderings();
+            equivalences.clear_per_partition_constants();
+        }
         let properties = PlanProperties::new(
-            original.equivalence_properties().clone(),
+            equivalences,
             Partitioning::UnknownPartitioning(partitions),
             if lowered.program.stages.len() == 1 { EmissionType::Incremental } else { EmissionType::Final },
             Boundedness::Bounded,
@@ -181,8 +187,13 @@ impl CompiledExec {
             Some(joined) => joined,
             None => {
                 let engines = self.prepared().iter().map(Prepared::engine).collect();
-                let (lowered, children) = (Arc::clone(&self.lowered), self.children.clone());
-                let core = Core::new(lowered, children, engines, self.schema(), outputs, context, Arc::clone(&self.recorder))?;
+                let plan = Plan {
+                    original: Arc::clone(&self.original),
+                    lowered: Arc::clone(&self.lowered),
+                    children: self.children.clone(),
+                    strict: self.config.strict(),
+                };
+                let core = Core::new(plan, engines, outputs, context, Arc::clone(&self.recorder))?;
                 let breakers = core.breakers();
                 *slot = Slot {
                     core: Some(Arc::clone(&core)),
@@ -211,7 +222,7 @@ fn keeps_order(program: &Program) -> bool {
 }
 
 /// Replaces leaves of a subtree. A new leaf that lost the hash distribution of the old one gets it back.
-fn replace_leaves(
+pub(super) fn replace_leaves(
     plan: &Arc<dyn ExecutionPlan>,
     old: &[Arc<dyn ExecutionPlan>],
     new: &[Arc<dyn ExecutionPlan>],

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use arrow::array::RecordBatch;
-use datafusion::common::{DataFusionError, Result};
+use datafusion::common::Result;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::stream::{SelectAll, Stream, StreamExt};
 use stagefuse_ir::{EntityRef, Input, Source, Stage};
@@ -21,6 +21,8 @@ enum Task {
     Claim { stage: Stage, input: Input },
     /// Some partitions of a child.
     Streams { stage: Stage, input: Input, streams: SelectAll<SendableRecordBatchStream> },
+    /// A partition of DataFusion's own operators, after the stages have failed.
+    Retreat(SendableRecordBatchStream),
     /// Some partitions of a table.
     Tables { stage: Stage, partitions: VecDeque<usize>, cursor: Option<TableCursor> },
 }
@@ -91,8 +93,12 @@ impl Output {
     async fn advance(&mut self) -> Result<()> {
         match self.phase {
             Phase::Breakers => {
-                if let Some(breakers) = self.breakers.take() {
-                    breakers.await.map_err(DataFusionError::Shared)?;
+                if let Some(breakers) = self.breakers.take()
+                    && let Err(error) = breakers.await
+                {
+                    self.tasks.push_back(Task::Retreat(self.core.retreat(error, self.partition)?));
+                    self.phase = Phase::Last;
+                    return Ok(());
                 }
                 for stage in emitting(&self.core, false) {
                     let task = self.own(stage)?;
@@ -178,6 +184,10 @@ async fn step(core: &Core, task: &mut Task) -> Result<(Vec<RecordBatch>, bool)> 
                 None => Ok((vec![], true)),
             }
         }
+        Task::Retreat(stream) => match stream.next().await {
+            Some(batch) => Ok((vec![batch?], false)),
+            None => Ok((vec![], true)),
+        },
         Task::Tables { stage, partitions, cursor } => {
             let Some(open) = cursor else {
                 return match partitions.pop_front() {

@@ -12,6 +12,7 @@ use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::ColumnarValue;
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::future::{BoxFuture, FutureExt, Shared, try_join_all};
 use futures::stream::StreamExt;
@@ -20,6 +21,8 @@ use stagefuse_ir::{Datum, EntityRef, Input, Source, Stage};
 use stagefuse_runtime::{Error, Flow, MemoryBudget, Run, RunConfig, TableCursor};
 
 use super::metrics::Recorder;
+use super::node::replace_leaves;
+use crate::fallback::FallbackReason;
 use crate::lower::expr::datum;
 use crate::lower::{Lowered, Memory};
 
@@ -39,11 +42,24 @@ pub(crate) struct Piece {
     rows: usize,
 }
 
+/// What is executed.
+pub(crate) struct Plan {
+    /// The subtree that was lowered.
+    pub(crate) original: Arc<dyn ExecutionPlan>,
+    pub(crate) lowered: Arc<Lowered>,
+    /// What stands for its leaves, by input.
+    pub(crate) children: Vec<Arc<dyn ExecutionPlan>>,
+    /// Whether a failure of the stages must be shown, even where DataFusion's operators have an answer.
+    pub(crate) strict: bool,
+}
+
 /// One execution, shared by its output partitions.
 pub(crate) struct Core {
     pub(crate) lowered: Arc<Lowered>,
-    /// What stands for the lowered subtree's leaves, by input.
-    children: Vec<Arc<dyn ExecutionPlan>>,
+    plan: Plan,
+    memory: Arc<Budget>,
+    /// DataFusion's operators, once they have taken over.
+    retreat: OnceLock<Result<Arc<dyn ExecutionPlan>, Arc<DataFusionError>>>,
     pub(crate) run: Arc<Run>,
     context: Arc<TaskContext>,
     /// Output partitions of the node.
@@ -71,18 +87,17 @@ impl Drop for Core {
 
 impl Core {
     pub(crate) fn new(
-        lowered: Arc<Lowered>,
-        children: Vec<Arc<dyn ExecutionPlan>>,
+        plan: Plan,
         engines: Vec<stagefuse_runtime::Engine>,
-        schema: arrow::datatypes::SchemaRef,
         outputs: usize,
         context: Arc<TaskContext>,
         recorder: Arc<Recorder>,
     ) -> Result<Arc<Core>> {
+        let lowered = Arc::clone(&plan.lowered);
         let program = Arc::clone(&lowered.program);
         let workers = context.session_config().target_partitions().max(1);
         let tables = outputs.max(workers);
-        let reservation = MemoryConsumer::new("CompiledExec").register(context.memory_pool());
+        let memory = Arc::new(Budget(Mutex::new(MemoryConsumer::new("CompiledExec").register(context.memory_pool()))));
         let stages = program.stages.len();
         let pieces = lowered.memory.iter().map(|memory| memory.as_ref().map(cut).unwrap_or_default()).collect();
         let run = Run::new(RunConfig {
@@ -90,14 +105,16 @@ impl Core {
             engines,
             opaques: lowered.opaques.clone(),
             params: params(&lowered)?,
-            schema,
+            schema: plan.original.schema(),
             partitions: tables,
-            memory: Arc::new(Budget(Mutex::new(reservation))),
+            memory: Arc::clone(&memory) as Arc<dyn MemoryBudget>,
         })
         .map_err(host_error)?;
         Ok(Arc::new(Core {
             lowered,
-            children,
+            plan,
+            memory,
+            retreat: OnceLock::new(),
             run,
             context,
             outputs,
@@ -126,6 +143,31 @@ impl Core {
     pub(crate) fn completed(&self) -> Option<Breakers> {
         let outcome = self.outcome.get()?.clone();
         Some(futures::future::ready(outcome).boxed().shared())
+    }
+
+    /// A partition of the same rows from DataFusion's own operators, for when the pipeline breakers have failed: those spill to disk where
+    /// stages run out of memory, and sum in wider types. No row has left the node by then, so that the query can start over.
+    ///
+    /// # Errors
+    /// `error` again, where DataFusion would fare no better; or what stopped its operators from starting.
+    pub(crate) fn retreat(&self, error: Arc<DataFusionError>, partition: usize) -> Result<SendableRecordBatchStream> {
+        let reason = match error.find_root() {
+            DataFusionError::ResourcesExhausted(_) => FallbackReason::OutOfMemory,
+            DataFusionError::ArrowError(arrow, _) if matches!(**arrow, ArrowError::ArithmeticOverflow(_)) => FallbackReason::Overflow,
+            _ => return Err(DataFusionError::Shared(error)),
+        };
+        if self.plan.strict {
+            return Err(DataFusionError::Shared(error));
+        }
+        let start_over = || {
+            tracing::debug!(%reason, "DataFusion's operators take over");
+            self.recorder.retreat(reason);
+            // The tables go with the execution, soon; whoever asks for memory now must not be told that they are in use.
+            self.memory.resize(0).map_err(DataFusionError::External)?;
+            reset_plan_states(replace_leaves(&self.plan.original, &self.lowered.children, &self.plan.children)?)
+        };
+        let plan = self.retreat.get_or_init(|| start_over().map_err(Arc::new)).clone().map_err(DataFusionError::Shared)?;
+        plan.execute(partition, Arc::clone(&self.context))
     }
 
     async fn run_breakers(self: &Arc<Self>) -> Result<()> {
@@ -237,11 +279,11 @@ impl Core {
     }
 
     pub(crate) fn input_partitions(&self, input: Input) -> usize {
-        self.children[input.index()].output_partitioning().partition_count()
+        self.plan.children[input.index()].output_partitioning().partition_count()
     }
 
     pub(crate) fn stream(&self, input: Input, partition: usize) -> Result<SendableRecordBatchStream> {
-        self.children[input.index()].execute(partition, Arc::clone(&self.context))
+        self.plan.children[input.index()].execute(partition, Arc::clone(&self.context))
     }
 
     /// Runs a piece of an in-memory input, and yields what it emitted.

@@ -68,6 +68,8 @@ impl Accumulators {
             return Ok(Read::Acc(self.push(AccOp::Sum, result.with_nullable(nullable), Some(number))));
         }
         let sum = match arg.sql {
+            // DataFusion keeps 4 digits for the scale and 9 for the rows; where that takes more than 38, it adds up in 256 bits.
+            SqlType::Decimal { precision, .. } if precision > 38 - 13 => return Err(unknown()),
             SqlType::Decimal { scale, .. } => SqlType::Decimal { precision: 38, scale },
             SqlType::Float64 => SqlType::Float64,
             _ => return Err(unknown()),

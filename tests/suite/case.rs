@@ -5,7 +5,7 @@
 //! query                      -- or: `query ordered` where the order of rows is part of the answer
 //! SELECT k, count(*) FROM facts GROUP BY k
 //! set stagefuse.max_fields = 2
-//! stages native native       -- engine of each stage in mode `compiled`; `none`: nothing was taken over
+//! stages native native       -- engine of each stage in mode `compiled` (`datafusion`: it gave up); `none`: nothing was taken over
 //! rows 50                    -- optional: number of rows
 //! fallback max_fields        -- optional: text that a fallback reason must hold
 //! error Divide by zero       -- instead of all others: every engine fails, and its message holds this text

@@ -31,7 +31,9 @@ impl Lowering {
                 return declined(format!("column {} is of a type that the IR does not have", column.name()));
             };
             args.push(value);
-            fields.push(Field::clone(scope.schema.field(column.index())).with_nullable(true));
+            // `arrow_field(x)` tells what a field says of itself; an outer join may have made it say too much.
+            let field = scope.schema.field(column.index());
+            fields.push(Field::clone(field).with_nullable(field.is_nullable() || scope.s.ty(value).nullable));
         }
         let renumbered = Arc::clone(expr).transform(|node| {
             Ok(match node.downcast_ref::<Column>() {
