@@ -32,14 +32,16 @@ pub fn main(arguments: &BenchArguments) -> Result<bool, Failure> {
     // Tables are made where no folder has them; a suite of one's own brings them.
     let source = match arguments.suite {
         Some(Suite::Tpcds) => Some(Source::Tpcds),
+        Some(Suite::Clickbench) => Some(Source::ClickBench),
         Some(_) => Some(Source::Tpch),
         None => None,
     };
     let (suite, queries) = match (&arguments.queries, source) {
         (Some(folder), None) => (suite_name(folder)?, queries_of(folder)?),
         (Some(folder), Some(source)) => (source.name().to_owned(), queries_of(folder)?),
-        (None, Some(Source::Tpcds)) => {
-            return Err(Failure::new("the queries of TPC-DS are not part of Stagefuse: name their folder with --queries DIR"));
+        (None, Some(source @ (Source::Tpcds | Source::ClickBench))) => {
+            let suite = source.name();
+            return Err(Failure::new(format!("the queries of {suite} are not part of Stagefuse: name their folder with --queries DIR")));
         }
         (None, _) => ("tpch".to_owned(), tpch::queries()),
     };

@@ -126,6 +126,8 @@ pub enum Suite {
     Tpch,
     /// The tables of TPC-DS; its 99 queries are brought with --queries.
     Tpcds,
+    /// The table of ClickBench with made-up values, a million rows at scale 1; its 43 queries are brought with --queries.
+    Clickbench,
     /// Small comparisons of single operators.
     Micro,
 }

@@ -1,5 +1,6 @@
 //! Makes the tables of the suites in memory, by parts, in parallel.
 
+mod hits;
 mod tpcds;
 mod tpch;
 
@@ -21,6 +22,7 @@ pub struct Table {
 pub enum Source {
     Tpch,
     Tpcds,
+    ClickBench,
 }
 
 /// A contiguous range of a table's rows.
@@ -35,6 +37,7 @@ impl Source {
         match self {
             Source::Tpch => "tpch",
             Source::Tpcds => "tpcds",
+            Source::ClickBench => "clickbench",
         }
     }
 
@@ -43,6 +46,7 @@ impl Source {
         match self {
             Source::Tpch => tpch::TABLES.to_vec(),
             Source::Tpcds => tpcds::tables(),
+            Source::ClickBench => hits::TABLES.to_vec(),
         }
     }
 
@@ -72,6 +76,7 @@ impl Source {
         match self {
             Source::Tpch => matches!(name, "region" | "nation"),
             Source::Tpcds => tpcds::is_whole(name),
+            Source::ClickBench => false,
         }
     }
 
@@ -79,6 +84,7 @@ impl Source {
         match self {
             Source::Tpch => tpch::part(name, scale, index, of).ok_or_else(|| format!("TPC-H has no table {name}")),
             Source::Tpcds => tpcds::part(name, scale, index, of),
+            Source::ClickBench => hits::part(name, scale, index, of).ok_or_else(|| format!("ClickBench has no table {name}")),
         }
     }
 }
