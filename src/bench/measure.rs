@@ -9,6 +9,7 @@ use super::{Sessions, cpu};
 use crate::cli::arguments::Mode;
 use crate::cli::engine::{self, Compilation};
 use crate::cli::failure::Failure;
+use crate::cli::statements::without_limit;
 
 /// A query: its name, and a text that may hold several statements.
 pub struct Query {
@@ -20,6 +21,8 @@ pub struct Query {
 pub struct Measured {
     pub query: String,
     pub modes: Vec<(Mode, Result<Measurement, Failure>)>,
+    /// The answers differ because the query's LIMIT may cut where it likes: without it, they are the same.
+    pub cut: bool,
 }
 
 /// What was measured of a query in one mode.
@@ -72,7 +75,7 @@ impl Measurement {
 
 /// Warms every mode up, then runs them in turn: what disturbs the machine for a while disturbs all of them.
 pub async fn query(sessions: &Sessions, query: &Query, modes: &[Mode], runs: u32) -> Measured {
-    let mut measured = Measured { query: query.name.clone(), modes: vec![] };
+    let mut measured = Measured { query: query.name.clone(), modes: vec![], cut: false };
     for &mode in modes {
         measured.modes.push((mode, first(sessions.of(mode), query, mode).await));
     }
@@ -90,7 +93,36 @@ pub async fn query(sessions: &Sessions, query: &Query, modes: &[Mode], runs: u32
             measurement.runs.sort_by_key(|run| run.time);
         }
     }
+    if differ(&measured) {
+        measured.cut = agree_without_limit(sessions, query, &measured).await;
+    }
     measured
+}
+
+/// Whether answers differ, though not in their number of rows.
+fn differ(measured: &Measured) -> bool {
+    let answers: Vec<&Measurement> = measured.modes.iter().filter_map(|(_, result)| result.as_ref().ok()).collect();
+    let Some(one) = answers.first() else { return false };
+    answers.iter().all(|answer| answer.digest.rows == one.digest.rows)
+        && answers.iter().any(|answer| answer.unstable || answer.digest != one.digest)
+}
+
+/// Runs the query once more in every mode, without the LIMIT of its last statement. `false` where it has none.
+async fn agree_without_limit(sessions: &Sessions, query: &Query, measured: &Measured) -> bool {
+    let Ok(mut statements) = query.statements() else { return false };
+    let Some(last) = statements.last_mut() else { return false };
+    let Some(unlimited) = without_limit(last) else { return false };
+    *last = unlimited;
+    let mut answers = vec![];
+    for (mode, _) in &measured.modes {
+        let session = sessions.of(*mode);
+        let answer = async {
+            engine::set_mode(session, *mode).await?;
+            Ok::<_, Failure>(digest::of(&engine::run_timed(session, &statements).await?.batches)?)
+        };
+        answers.push(answer.await.ok());
+    }
+    answers.first().is_some_and(|one| one.is_some() && answers.iter().all(|answer| answer == one))
 }
 
 async fn first(session: &Session, query: &Query, mode: Mode) -> Result<Measurement, Failure> {

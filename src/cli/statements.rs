@@ -1,7 +1,9 @@
 //! Cuts a text of SQL into statements, at the semicolons that are not inside a string, a name or a comment.
 
+use datafusion::sql::sqlparser::ast::Statement;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 use super::failure::Failure;
@@ -46,6 +48,14 @@ pub fn is_query(statement: &str) -> bool {
     }
 }
 
+/// The statement without its outermost LIMIT, OFFSET and FETCH. `None`: it has none.
+pub fn without_limit(statement: &str) -> Option<String> {
+    let mut parsed = Parser::parse_sql(&GenericDialect {}, statement).ok()?;
+    let [Statement::Query(query)] = parsed.as_mut_slice() else { return None };
+    let (limit, fetch) = (query.limit_clause.take(), query.fetch.take());
+    (limit.is_some() || fetch.is_some()).then(|| query.to_string())
+}
+
 /// Tokens that print as they were written: escapes in strings are kept.
 fn tokens(text: &str) -> Result<Vec<Token>, Failure> {
     Tokenizer::new(&GenericDialect {}, text).with_unescape(false).tokenize().map_err(|error| Failure::new(format!("SQL error: {error}")))
@@ -53,7 +63,15 @@ fn tokens(text: &str) -> Result<Vec<Token>, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_query, split};
+    use super::{is_query, split, without_limit};
+
+    #[test]
+    fn only_the_outermost_limit_goes() {
+        let limited = "SELECT a FROM (SELECT a FROM t LIMIT 5) ORDER BY a LIMIT 10 OFFSET 3";
+        assert_eq!(without_limit(limited).as_deref(), Some("SELECT a FROM (SELECT a FROM t LIMIT 5) ORDER BY a"));
+        assert_eq!(without_limit("SELECT a FROM (SELECT a FROM t LIMIT 5)"), None);
+        assert_eq!(without_limit("SET a = 1"), None);
+    }
 
     #[test]
     fn semicolons_in_strings_and_comments_do_not_cut() {
