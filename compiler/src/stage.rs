@@ -15,6 +15,7 @@ use stagefuse_ir::abi::{AbiType, Builtin, ErrorCode, Morsel, Status, WorkerHead}
 use stagefuse_ir::{EntityRef, Program, Source, Stage, StageDecl, StmtKind, Type, Value};
 
 use crate::error::{CompileError, Result};
+use crate::sink::Held;
 use crate::source::{Column, Origin};
 use crate::split::Part;
 use crate::value::Val;
@@ -43,6 +44,8 @@ pub(crate) struct Gen<'a> {
     error: Block,
     /// Returns a status without raising.
     exit: Block,
+    /// By accumulator of the sink's only group, whether it is held in registers; empty where none is.
+    pub(crate) held: Vec<Option<Held>>,
     /// What instructions come from, by number.
     notes: Vec<String>,
 }
@@ -67,6 +70,7 @@ impl<'a> Gen<'a> {
             next: block,
             error: block,
             exit: block,
+            held: vec![],
             notes: vec![],
         }
     }
@@ -78,6 +82,7 @@ impl<'a> Gen<'a> {
         let decl = self.decl;
         self.origin(&decl.name);
         self.prepare_source(morsel);
+        self.hold_accumulators();
         let rows = self.load(types::I64, morsel, offset_of!(Morsel, rows));
         match self.selection() {
             Some(selection) => self.selected_rows(rows, &selection)?,
@@ -110,6 +115,7 @@ impl<'a> Gen<'a> {
         self.b.ins().return_(&[failed]);
         self.b.switch_to_block(self.exit);
         let status = self.b.block_params(self.exit)[0];
+        self.store_held();
         self.b.ins().return_(&[status]);
         self.b.seal_all_blocks();
         let config = self.module.target_config();

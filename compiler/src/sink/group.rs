@@ -3,16 +3,87 @@
 use std::mem::offset_of;
 
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{InstBuilder, Value as ClifValue, types};
+use cranelift_codegen::ir::{InstBuilder, Type as ClifType, Value as ClifValue, types};
+use cranelift_frontend::Variable;
 use stagefuse_ir::abi::{Builtin, GroupsHead, SLOT_ADDRESS, WorkerHead};
 use stagefuse_ir::layout::{CodedKeys, Field, RowLayout, coded_keys};
-use stagefuse_ir::{AccOp, BinaryOp, EntityRef, Groups, Repr, Type, Value};
+use stagefuse_ir::{AccDecl, AccOp, BinaryOp, EntityRef, Groups, Repr, Sink, Type, Value};
 
 use crate::error::{Result, unsupported};
 use crate::stage::Gen;
 use crate::value::{Val, clif_type};
 
+/// Most registers that accumulators are held in; more would only be moved to the stack and back.
+const HELD_WORDS: u32 = 8;
+
+/// An accumulator of the only group, in registers while the function runs.
+pub(crate) struct Held {
+    field: Field,
+    value: Variable,
+    /// Whether a value has come that is not null.
+    seen: Option<Variable>,
+}
+
+/// Where an accumulator is.
+struct Place {
+    entry: ClifValue,
+    field: Field,
+    /// Its variables, where it is held in registers.
+    held: Option<(Variable, Option<Variable>)>,
+}
+
 impl Gen<'_> {
+    /// Loads the accumulators of a sink without keys into registers ahead of the loops: in memory, each row would wait for the store of the
+    /// one before. Not where they are many, and not least and greatest values, which are seldom stored.
+    pub(crate) fn hold_accumulators(&mut self) {
+        let Sink::Group { groups, keys, .. } = &self.decl.sink else { return };
+        let decl = &self.program.groups[*groups];
+        let words = |acc: &AccDecl| 1 + u32::from(acc.ty.repr == Repr::I128);
+        let sums = |acc: &AccDecl| matches!(acc.op, AccOp::CountRows | AccOp::Count | AccOp::Sum);
+        let held: u32 = decl.accs.iter().filter(|acc| sums(acc)).map(words).sum();
+        if !keys.is_empty() || !self.parts.is_empty() || held > HELD_WORDS {
+            return;
+        }
+        let layout = RowLayout::groups(decl);
+        let entry = self.only_entry(*groups, &layout);
+        for (acc, field) in decl.accs.iter().zip(&layout.fields) {
+            let held = sums(acc).then(|| {
+                let value = self.hold(clif_type(field.ty.repr), entry, field.offset);
+                Held { field: *field, value, seen: field.valid.map(|offset| self.hold(types::I8, entry, offset)) }
+            });
+            self.held.push(held);
+        }
+    }
+
+    fn hold(&mut self, ty: ClifType, entry: ClifValue, offset: u32) -> Variable {
+        let variable = self.b.declare_var(ty);
+        let value = self.load(ty, entry, offset as usize);
+        self.b.def_var(variable, value);
+        variable
+    }
+
+    /// Stores what is held, at the end of the function.
+    pub(crate) fn store_held(&mut self) {
+        let (Sink::Group { groups, .. }, false) = (&self.decl.sink, self.held.is_empty()) else { return };
+        let layout = RowLayout::groups(&self.program.groups[*groups]);
+        let entry = self.only_entry(*groups, &layout);
+        for held in std::mem::take(&mut self.held).into_iter().flatten() {
+            let value = self.b.use_var(held.value);
+            self.store(value, entry, held.field.offset as usize);
+            if let (Some(seen), Some(offset)) = (held.seen, held.field.valid) {
+                let seen = self.b.use_var(seen);
+                self.store(seen, entry, offset as usize);
+            }
+        }
+    }
+
+    /// The entry of the only group of a table without keys.
+    fn only_entry(&mut self, groups: Groups, layout: &RowLayout) -> ClifValue {
+        let head = self.head_element(offset_of!(WorkerHead, groups), groups.index());
+        let entries = self.load(types::I64, head, offset_of!(GroupsHead, entries));
+        self.b.ins().iadd_imm_s(entries, i64::from(layout.stride))
+    }
+
     /// Accumulates the row into its group.
     pub(crate) fn group(&mut self, groups: Groups, keys: &[Value], args: &[Option<Value>]) -> Result<()> {
         let decl = &self.program.groups[groups];
@@ -29,11 +100,10 @@ impl Gen<'_> {
                 None => None,
             });
         }
-        let head = self.head_element(offset_of!(WorkerHead, groups), groups.index());
         let entry = if keys.is_empty() {
-            let entries = self.load(types::I64, head, offset_of!(GroupsHead, entries));
-            self.b.ins().iadd_imm_s(entries, i64::from(layout.stride))
+            self.only_entry(groups, &layout)
         } else {
+            let head = self.head_element(offset_of!(WorkerHead, groups), groups.index());
             match coded {
                 Some(coded) => self.find_coded(groups, &layout, head, keys, &coded)?,
                 None => {
@@ -42,8 +112,10 @@ impl Gen<'_> {
                 }
             }
         };
-        for ((acc, field), arg) in decl.accs.iter().zip(&layout.fields[layout.keys..]).zip(arg_vals) {
-            self.accumulate(acc.op, entry, field, arg)?;
+        for (number, ((acc, field), arg)) in decl.accs.iter().zip(&layout.fields[layout.keys..]).zip(arg_vals).enumerate() {
+            let held = self.held.get(number).and_then(Option::as_ref).map(|held| (held.value, held.seen));
+            let place = Place { entry, field: *field, held };
+            self.accumulate(acc.op, &place, arg)?;
         }
         Ok(())
     }
@@ -169,24 +241,24 @@ impl Gen<'_> {
         Ok(entry)
     }
 
-    fn accumulate(&mut self, op: AccOp, entry: ClifValue, field: &Field, arg: Option<(Val, Type)>) -> Result<()> {
-        let at = field.offset as usize;
+    fn accumulate(&mut self, op: AccOp, place: &Place, arg: Option<(Val, Type)>) -> Result<()> {
+        let Place { entry, field, .. } = place;
         let repr = field.ty.repr;
         match (op, arg) {
             (AccOp::CountRows, _) | (AccOp::Count, None) => {
-                let count = self.load(types::I64, entry, at);
+                let count = self.read_acc(place);
                 let count = self.b.ins().iadd_imm_s(count, 1);
-                self.store(count, entry, at);
+                self.write_acc(place, count);
             }
             (AccOp::Count, Some((val, _))) => {
                 let valid = self.validity(val.valid);
                 let one = self.b.ins().uextend(types::I64, valid);
-                let count = self.load(types::I64, entry, at);
+                let count = self.read_acc(place);
                 let count = self.b.ins().iadd(count, one);
-                self.store(count, entry, at);
+                self.write_acc(place, count);
             }
             (AccOp::Sum, Some((val, ty))) => {
-                let sum = self.load(clif_type(repr), entry, at);
+                let sum = self.read_acc(place);
                 let arg = if repr == Repr::I128 { self.wide(val.a) } else { val.a };
                 if repr != Repr::I128 && ty.repr != repr {
                     return unsupported(format!("a sum of {ty} as {}", field.ty));
@@ -197,26 +269,48 @@ impl Gen<'_> {
                     Some(valid) => self.b.ins().select(valid, more, sum),
                     None => more,
                 };
-                self.store(new, entry, at);
-                self.see(entry, field, val.valid);
+                self.write_acc(place, new);
+                self.see(place, val.valid);
             }
-            (AccOp::Min | AccOp::Max, Some((val, ty))) => self.extreme(op, entry, field, val, ty)?,
+            (AccOp::Min | AccOp::Max, Some((val, ty))) => self.extreme(op, *entry, field, val, ty)?,
             (AccOp::Sum | AccOp::Min | AccOp::Max, None) => return unsupported(format!("{} without an argument", op.name())),
         }
         Ok(())
     }
 
+    fn read_acc(&mut self, place: &Place) -> ClifValue {
+        match place.held {
+            Some((value, _)) => self.b.use_var(value),
+            None => self.load(clif_type(place.field.ty.repr), place.entry, place.field.offset as usize),
+        }
+    }
+
+    fn write_acc(&mut self, place: &Place, new: ClifValue) {
+        match place.held {
+            Some((value, _)) => self.b.def_var(value, new),
+            None => self.store(new, place.entry, place.field.offset as usize),
+        }
+    }
+
     /// Notes that a value that is not null has come.
-    fn see(&mut self, entry: ClifValue, field: &Field, valid: Option<ClifValue>) {
-        let Some(offset) = field.valid else { return };
-        let seen = match valid {
-            None => self.iconst(types::I8, 1),
-            Some(valid) => {
-                let before = self.load(types::I8, entry, offset as usize);
+    fn see(&mut self, place: &Place, valid: Option<ClifValue>) {
+        let Some(offset) = place.field.valid else { return };
+        let held = place.held.and_then(|(_, seen)| seen);
+        let seen = match (valid, held) {
+            (None, _) => self.iconst(types::I8, 1),
+            (Some(valid), Some(held)) => {
+                let before = self.b.use_var(held);
+                self.b.ins().bor(before, valid)
+            }
+            (Some(valid), None) => {
+                let before = self.load(types::I8, place.entry, offset as usize);
                 self.b.ins().bor(before, valid)
             }
         };
-        self.store(seen, entry, offset as usize);
+        match held {
+            Some(held) => self.b.def_var(held, seen),
+            None => self.store(seen, place.entry, offset as usize),
+        }
     }
 
     fn extreme(&mut self, op: AccOp, entry: ClifValue, field: &Field, val: Val, ty: Type) -> Result<()> {

@@ -4,6 +4,7 @@ mod build;
 mod emit;
 mod group;
 
+pub(crate) use group::Held;
 use stagefuse_ir::Sink;
 
 use crate::error::Result;
