@@ -54,6 +54,14 @@ fn main() -> ExitCode {
         println!("skipped: STAGEFUSE_SLT names no folder of .slt files");
         return ExitCode::SUCCESS;
     };
+    // Absolute: the working directory changes below.
+    let folder = match folder.canonicalize() {
+        Ok(folder) => folder,
+        Err(error) => {
+            println!("STAGEFUSE_SLT: {}: {error}", folder.display());
+            return ExitCode::FAILURE;
+        }
+    };
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     let mut files = vec![];
     find(&folder, &mut files);
@@ -86,6 +94,10 @@ fn main() -> ExitCode {
         "total: {} same, {} different, {} excluded, {} not answered by DataFusion here",
         total.same, total.different, total.excluded, total.unanswered
     );
+    if total.same == 0 {
+        println!("nothing was compared: STAGEFUSE_SLT has to name a folder of .slt files, and the arguments parts of their names");
+        return ExitCode::FAILURE;
+    }
     if total.different == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -122,6 +134,7 @@ async fn run(file: &Path) -> Tally {
         Ok(records) => records,
         Err(error) => {
             println!("  cannot be read: {error}");
+            tally.different += 1;
             return tally;
         }
     };

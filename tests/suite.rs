@@ -125,7 +125,11 @@ async fn run_case(case: &Case) -> Result<(), String> {
     if compiled.engines != wanted {
         return Err(format!("stages: expected {wanted:?}, got {:?}; fallbacks: {:?}", compiled.engines, compiled.fallbacks));
     }
-    if let Some(engine) = interpreted.engines.iter().find(|engine| *engine != "interpreted" && *engine != "datafusion") {
+    if let Some(engine) = interpreted.engines.iter().zip(&compiled.engines).find_map(|(engine, compiled)| {
+        // Where the stages give up, they do in every mode.
+        let right = if compiled == "datafusion" { "datafusion" } else { "interpreted" };
+        (engine != right).then_some(engine)
+    }) {
         return Err(format!("mode interpreted ran a stage {engine}"));
     }
     match case.fallback.iter().find(|text| !compiled.fallbacks.iter().any(|reason| reason.contains(text.as_str()))) {

@@ -146,16 +146,23 @@ struct Mark {
 impl Lowering {
     /// Lowers a plan; what has no lowering becomes a leaf.
     pub(crate) fn node(&mut self, plan: &Arc<dyn ExecutionPlan>) -> Result<Pipe> {
+        match self.attempt(plan.name(), |lowering| lowering.operator(plan))? {
+            Some(pipe) => Ok(pipe),
+            None => self.scan(plan),
+        }
+    }
+
+    /// Tries to lower something. `None`: it was declined, and nothing of it has been left.
+    fn attempt(&mut self, what: &str, lower: impl FnOnce(&mut Self) -> Result<Option<Pipe>>) -> Result<Option<Pipe>> {
         let mark = self.mark();
-        match self.operator(plan) {
-            Ok(Some(pipe)) => Ok(pipe),
-            Ok(None) => self.scan(plan),
+        match lower(self) {
             Err(Declined::Bug(bug)) => Err(Declined::Bug(bug)),
             Err(reason) => {
-                tracing::debug!(plan = plan.name(), %reason, "stays a DataFusion operator");
+                tracing::debug!(what, %reason, "not lowered");
                 self.take_back(mark);
-                self.scan(plan)
+                Ok(None)
             }
+            lowered => lowered,
         }
     }
 
@@ -178,16 +185,9 @@ impl Lowering {
         if !self.reorders {
             return self.hash_join(join);
         }
-        let mark = self.mark();
-        match self.ordered_joins(join) {
-            Ok(Some(pipe)) => Ok(pipe),
-            Ok(None) => self.hash_join(join),
-            Err(Declined::Bug(bug)) => Err(Declined::Bug(bug)),
-            Err(reason) => {
-                tracing::debug!(%reason, "joins stay in the plan's order");
-                self.take_back(mark);
-                self.hash_join(join)
-            }
+        match self.attempt("joins in another order", |lowering| lowering.ordered_joins(join))? {
+            Some(pipe) => Ok(pipe),
+            None => self.hash_join(join),
         }
     }
 
