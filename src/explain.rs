@@ -80,13 +80,22 @@ fn summary(node: &CompiledExec) -> String {
     let mut text = String::new();
     for ((stage, _), metrics) in node.program().stages.iter().zip(node.stages()) {
         // Writing to a `String` cannot fail.
-        let _ = write!(text, "{stage} {}: {}", metrics.name, metrics.engine);
+        let _ = write!(text, "{stage} {}: {}{}", metrics.name, metrics.engine, beside(metrics.opaque_expressions));
         let _ = match &metrics.fallback {
             Some(reason) => writeln!(text, " ({reason})"),
             None => writeln!(text, ", {} bytes of code", metrics.code_bytes),
         };
     }
     text.trim_end().to_string()
+}
+
+/// Says how many opaque expressions DataFusion evaluates beside a stage.
+pub(crate) fn beside(opaque_expressions: usize) -> String {
+    match opaque_expressions {
+        0 => String::new(),
+        1 => " with 1 opaque expression".to_string(),
+        n => format!(" with {n} opaque expressions"),
+    }
 }
 
 fn code(node: &CompiledExec, form: Dump) -> String {

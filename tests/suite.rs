@@ -8,6 +8,8 @@
 mod case;
 #[path = "suite/data.rs"]
 mod data;
+#[path = "suite/nested.rs"]
+mod nested;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -68,13 +70,13 @@ struct Outcome {
 async fn run(case: &Case, mode: &str, cached: bool) -> Outcome {
     let session = Session::builder().target_partitions(2).build();
     let mut outcome = Outcome { result: Ok(vec![]), engines: vec![], fallbacks: vec![] };
-    let tables = [("facts", data::facts()), ("dim", data::dim()), ("nothing", data::nothing())];
+    let tables = [("facts", data::facts()), ("dim", data::dim()), ("nothing", data::nothing()), ("nested", nested::nested())];
     for (name, table) in tables {
         session.context().register_table(name, Arc::new(table)).expect("a fresh session takes a table");
     }
     let result = async {
         if cached {
-            for table in ["facts", "dim", "nothing"] {
+            for table in ["facts", "dim", "nothing", "nested"] {
                 session.cache_table(table).await?;
             }
         }

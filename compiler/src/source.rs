@@ -68,29 +68,10 @@ impl Gen<'_> {
     }
 
     fn used_values(&self) -> Vec<bool> {
-        use stagefuse_ir::Sink;
         let mut used = vec![false; self.decl.values.len()];
         let mut mark = |value: Value| used[value.index()] = true;
-        for stmt in &self.decl.body {
-            match &stmt.kind {
-                StmtKind::Let(_, op) => op.for_each_operand(&mut mark),
-                StmtKind::Filter(value) => mark(*value),
-                StmtKind::Probe(_) | StmtKind::Limit(_) => {}
-            }
-        }
-        for probe in self.decl.probes() {
-            probe.keys.iter().for_each(|key| mark(*key));
-            if let Some(region) = &probe.residual {
-                region.body.iter().for_each(|(_, op)| op.for_each_operand(&mut mark));
-                mark(region.result);
-            }
-        }
-        match &self.decl.sink {
-            Sink::Build { keys, payload, .. } => keys.iter().chain(payload).for_each(|value| mark(*value)),
-            Sink::Group { keys, args, .. } => keys.iter().chain(args.iter().flatten()).for_each(|value| mark(*value)),
-            Sink::Emit { columns } => columns.iter().for_each(|value| mark(*value)),
-            Sink::Mark { .. } => {}
-        }
+        self.decl.body.iter().for_each(|stmt| stmt.kind.for_each_operand(&mut mark));
+        self.decl.sink.for_each_operand(&mut mark);
         used
     }
 
@@ -165,9 +146,9 @@ impl Gen<'_> {
         })
     }
 
-    /// Whether the host keeps the source's batches until the run ends.
-    fn is_pinned(&self) -> bool {
-        matches!(self.decl.source, Source::Input { input, .. } if self.program.inputs[input].pinned)
+    /// Whether the host keeps a column's text until the run ends.
+    fn is_pinned(&self, column: usize) -> bool {
+        matches!(self.decl.source, Source::Input { input, .. } if self.program.inputs[input].is_pinned(column))
     }
 
     /// How a source column lies in the morsel.
@@ -214,7 +195,7 @@ impl Gen<'_> {
                 let at = self.b.ins().iadd(entries, at);
                 let a = self.load_row(types::I64, at, 0);
                 let b = self.load_row(types::I64, at, 8);
-                return self.zero_null_text(Val { a, b: Some(b), valid, raw: None, pinned: self.is_pinned() });
+                return self.zero_null_text(Val { a, b: Some(b), valid, raw: None, pinned: self.is_pinned(index) });
             }
         }
         match ty.sql.storage() {
@@ -222,6 +203,8 @@ impl Gen<'_> {
                 let first = column.values_bit.expect("a column of bits has a bit number");
                 Val::new(self.load_bit(column.values, first, row)).with_valid(valid)
             }
+            // What stands for the address is the reference to the first row.
+            Storage::Rows => Val::new(self.b.ins().iadd(column.values, row)).with_valid(valid),
             // A decimal held narrow is the low half of what lies there.
             Storage::Fixed(width) => {
                 let offset = self.b.ins().imul_imm_s(row, i64::from(width));
@@ -233,7 +216,7 @@ impl Gen<'_> {
                 let at = self.b.ins().iadd(column.values, offset);
                 let a = self.load_row(types::I64, at, 0);
                 let b = self.load_row(types::I64, at, 8);
-                self.zero_null_text(Val { a, b: Some(b), valid, raw: Some(index), pinned: self.is_pinned() })
+                self.zero_null_text(Val { a, b: Some(b), valid, raw: Some(index), pinned: self.is_pinned(index) })
             }
         }
     }

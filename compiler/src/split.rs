@@ -8,7 +8,7 @@ use std::ops::Range;
 use cranelift_codegen::ir::{InstBuilder, Value as ClifValue, types};
 use cranelift_module::FuncId;
 use stagefuse_ir::abi::Status;
-use stagefuse_ir::{EntityRef, Repr, Sink, StageDecl, StmtKind, Value};
+use stagefuse_ir::{EntityRef, Repr, StageDecl, StmtKind, Value};
 
 use crate::error::Result;
 use crate::stage::Gen;
@@ -55,39 +55,10 @@ pub(crate) fn parts(decl: &StageDecl) -> Vec<Part> {
 fn live_at(decl: &StageDecl, start: usize) -> Vec<Value> {
     let mut used = vec![false; decl.values.len()];
     let mut mark = |value: Value| used[value.index()] = true;
-    for stmt in &decl.body[start..] {
-        match &stmt.kind {
-            StmtKind::Let(_, op) => op.for_each_operand(&mut mark),
-            StmtKind::Filter(value) => mark(*value),
-            StmtKind::Probe(_) | StmtKind::Limit(_) => {}
-        }
-    }
-    let behind = decl.body[start..].iter().filter_map(|stmt| match &stmt.kind {
-        StmtKind::Probe(probe) => Some(probe),
-        _ => None,
-    });
-    let marking = match &decl.sink {
-        Sink::Mark { probe } => Some(probe),
-        _ => None,
-    };
-    for probe in behind.chain(marking) {
-        probe.keys.iter().for_each(|key| mark(*key));
-        if let Some(region) = &probe.residual {
-            region.body.iter().for_each(|(_, op)| op.for_each_operand(&mut mark));
-            mark(region.result);
-        }
-    }
-    match &decl.sink {
-        Sink::Build { keys, payload, .. } => keys.iter().chain(payload).for_each(|value| mark(*value)),
-        Sink::Group { keys, args, .. } => keys.iter().chain(args.iter().flatten()).for_each(|value| mark(*value)),
-        Sink::Emit { columns } => columns.iter().for_each(|value| mark(*value)),
-        Sink::Mark { .. } => {}
-    }
-    let before = decl.body[..start].iter().flat_map(|stmt| match &stmt.kind {
-        StmtKind::Let(value, _) => vec![*value],
-        StmtKind::Probe(probe) => probe.columns.iter().flatten().copied().chain(probe.mark).collect(),
-        StmtKind::Filter(_) | StmtKind::Limit(_) => vec![],
-    });
+    decl.body[start..].iter().for_each(|stmt| stmt.kind.for_each_operand(&mut mark));
+    decl.sink.for_each_operand(&mut mark);
+    let mut before = vec![];
+    decl.body[..start].iter().for_each(|stmt| stmt.kind.for_each_defined(&mut |value| before.push(value)));
     decl.params.iter().copied().chain(before).filter(|value| used[value.index()]).collect()
 }
 

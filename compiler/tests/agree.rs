@@ -93,6 +93,7 @@ fn run(program: &Arc<Program>, code: Option<&[CompiledStage]>, schema: &Arc<Sche
         None => Engine::Interpreted,
     };
     let config = RunConfig {
+        host_types: vec![],
         program: Arc::clone(program),
         engines: (0..program.stages.len()).map(engine).collect(),
         opaques: vec![],

@@ -45,6 +45,7 @@ fn run(program: &Arc<Program>, native: bool, inputs: &[RecordBatch]) -> Vec<Stri
     let fields: Vec<Field> =
         program.output.iter().enumerate().map(|(i, ty)| Field::new(format!("o{i}"), data_type(ty), ty.nullable)).collect();
     let run = Run::new(RunConfig {
+        host_types: vec![],
         program: Arc::clone(program),
         engines: program.stages.keys().map(engine).collect(),
         opaques: vec![],

@@ -51,6 +51,7 @@ fn run_once(
         compiled(&program, split).into_iter().map(|stage| Engine::Native { function: stage.function(), owner: Arc::new(stage) }).collect();
     let program = Arc::new(program);
     let run = Run::new(RunConfig {
+        host_types: vec![],
         program: Arc::clone(&program),
         engines,
         opaques: vec![],

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use cranelift_entity::PrimaryMap;
 
-use crate::entities::{Groups, Input, Join, Limit, Lit, Opaque, Param, Stage, Value};
+use crate::entities::{Groups, HostType, Input, Join, Limit, Lit, Opaque, Param, Stage, Value};
 use crate::op::{BinaryOp, Op, Region, UnaryOp};
 use crate::program::{
     Datum, GroupsDecl, InputDecl, JoinDecl, LimitDecl, Literal, OpaqueDecl, ParamDecl, Probe, Program, Sink, Source, StageDecl, Stmt,
@@ -34,7 +34,12 @@ impl ProgramBuilder {
 
     /// Declares an input whose columns lie in layouts of their own; `pinned`: whether the host keeps its batches until the run ends.
     pub fn stored_input(&mut self, name: impl Into<String>, columns: Vec<Type>, stored: Vec<Stored>, pinned: bool) -> Input {
-        self.program.inputs.push(InputDecl { name: name.into(), columns, stored, pinned })
+        self.program.inputs.push(InputDecl { name: name.into(), columns, stored, pinned, ..InputDecl::default() })
+    }
+
+    /// Declares a type that only the host knows.
+    pub fn host_type(&mut self, name: impl Into<String>) -> HostType {
+        self.program.host_types.push(name.into())
     }
 
     /// A literal; equal ones are declared once.
@@ -91,6 +96,13 @@ impl ProgramBuilder {
         self.program.output = output;
         self.program
     }
+}
+
+/// A place in a stage that is being built.
+#[derive(Copy, Clone, Debug)]
+pub struct Mark {
+    regions: usize,
+    statements: usize,
 }
 
 /// Builds a [`StageDecl`].
@@ -190,6 +202,29 @@ impl StageBuilder {
                 Some(outer) => outer.push((value, op)),
                 None => self.push(StmtKind::Let(value, op)),
             }
+        }
+    }
+
+    /// How far the stage has come.
+    pub fn mark(&self) -> Mark {
+        Mark { regions: self.regions.len(), statements: self.regions.last().map_or(self.body.len(), Vec::len) }
+    }
+
+    /// Whether operations that were appended since, where the same region is open, have opaque expressions within regions.
+    pub fn has_nested_opaque(&self, mark: Mark) -> bool {
+        let nested = |op: &Op| matches!(op, Op::If(..)) && op.has_opaque();
+        match self.regions.last() {
+            Some(region) => region[mark.statements..].iter().any(|(_, op)| nested(op)),
+            None => self.body[mark.statements..].iter().any(|stmt| matches!(&stmt.kind, StmtKind::Let(_, op) if nested(op))),
+        }
+    }
+
+    /// Takes back what was appended since.
+    pub fn take_back(&mut self, mark: Mark) {
+        self.regions.truncate(mark.regions);
+        match self.regions.last_mut() {
+            Some(region) => region.truncate(mark.statements),
+            None => self.body.truncate(mark.statements),
         }
     }
 

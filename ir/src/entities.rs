@@ -45,6 +45,10 @@ entity!(
     Groups, "groups"
 );
 entity!(
+    /// A type that only the host knows (`host0`).
+    HostType, "host"
+);
+entity!(
     /// A row counter shared by all workers of a stage (`limit0`).
     Limit, "limit"
 );

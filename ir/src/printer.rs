@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! program {
+//!   host0 "List(Int64)"
 //!   input0 "lineitem" (int64, decimal(15,2):i64 offset(90100, 10404850), utf8? dictionary(3)) pinned
+//!   input1 "" (utf8, host0?) computed(boolean = opaque0(0)) handed
 //!   lit0: decimal(15,2) = 2400
 //!   lit1: float64 = 0x3ff0000000000000
 //!   param0 "a scalar subquery" int64?
@@ -189,11 +191,22 @@ impl<'a> Printer<'a> {
     fn program(mut self) -> String {
         let program = self.program;
         self.open("program {");
+        for (host, name) in program.host_types.iter() {
+            self.line(format_args!("{host} {}", Quoted(name)));
+        }
         for (input, decl) in program.inputs.iter() {
-            let columns = decl.columns.iter().enumerate();
+            let (given, computed) = decl.columns.split_at(decl.given());
+            let columns = given.iter().enumerate();
             let columns: Vec<_> = columns.map(|(i, ty)| format!("{ty}{}", decl.stored.get(i).unwrap_or(&Stored::Arrow))).collect();
-            let pinned = if decl.pinned { " pinned" } else { "" };
-            self.line(format_args!("{input} {} ({}){pinned}", Quoted(&decl.name), List(columns.iter())));
+            let mut text = format!("{input} {} ({})", Quoted(&decl.name), List(columns.iter()));
+            if !computed.is_empty() {
+                let computed = computed.iter().zip(&decl.computed);
+                let computed: Vec<_> = computed.map(|(ty, by)| format!("{ty} = {}({})", by.opaque, List(by.args.iter()))).collect();
+                let _ = write!(text, " computed({})", List(computed.iter()));
+            }
+            text.push_str(if decl.pinned { " pinned" } else { "" });
+            text.push_str(if decl.handed { " handed" } else { "" });
+            self.line(text);
         }
         for (lit, Literal { ty, value }) in program.literals.iter() {
             self.line(format_args!("{lit}: {ty} = {value}"));
@@ -256,6 +269,7 @@ impl<'a> Printer<'a> {
                 let args = List(args.iter().map(|arg| OrHole(*arg)));
                 self.line(format_args!("group {groups} keys({}) args({args})", List(keys.iter())));
             }
+            Sink::Hand { input, columns } => self.line(format_args!("hand {input} ({})", List(columns.iter()))),
             Sink::Emit { columns } => self.line(format_args!("emit ({})", List(columns.iter()))),
         }
         self.close("}");

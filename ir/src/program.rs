@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cranelift_entity::PrimaryMap;
 
-use crate::entities::{Groups, Input, Join, Limit, Lit, Opaque, Param, Stage, Value};
+use crate::entities::{Groups, HostType, Input, Join, Limit, Lit, Opaque, Param, Stage, Value};
 use crate::op::{Op, Region};
 use crate::types::{Stored, Type};
 
@@ -14,6 +14,8 @@ use crate::types::{Stored, Type};
 /// The stages that emit come last; together they yield the program's output.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Program {
+    /// Types that only the host knows, with their names for dumps.
+    pub host_types: PrimaryMap<HostType, String>,
     /// What the program reads.
     pub inputs: PrimaryMap<Input, InputDecl>,
     /// Literals.
@@ -34,17 +36,42 @@ pub struct Program {
     pub stages: PrimaryMap<Stage, StageDecl>,
 }
 
-/// An input: a stream of batches in partitions.
-#[derive(Clone, Debug, PartialEq)]
+/// An input: a stream of batches in partitions, from the host or from another stage.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct InputDecl {
     /// Shown in dumps.
     pub name: String,
-    /// The columns that some stage uses, in the order of the batches that the host hands over.
+    /// The columns that some stage uses, in the order of the batches that are handed over; then those that are computed.
     pub columns: Vec<Type>,
     /// How each of them lies there.
     pub stored: Vec<Stored>,
     /// Whether the host keeps all batches until the run ends, so that text of them can be referred to.
     pub pinned: bool,
+    /// The last columns: what the host computes of the others, batch by batch, ahead of the stage.
+    pub computed: Vec<Computed>,
+    /// Whether the rows come from a stage, which hands them over ([`Sink::Hand`]), and not from the host.
+    pub handed: bool,
+}
+
+impl InputDecl {
+    /// Number of columns that are not computed.
+    pub fn given(&self) -> usize {
+        self.columns.len().saturating_sub(self.computed.len())
+    }
+
+    /// Whether text of a column can be referred to until the run ends.
+    pub fn is_pinned(&self, column: usize) -> bool {
+        self.pinned && column < self.given()
+    }
+}
+
+/// A column that the host computes ahead of a stage: an opaque expression of other columns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Computed {
+    /// The expression.
+    pub opaque: Opaque,
+    /// The columns that are its operands; each stands before this one.
+    pub args: Vec<u32>,
 }
 
 /// A literal with its type.
@@ -317,11 +344,117 @@ pub enum Sink {
         /// The argument of each accumulator, where it takes one.
         args: Vec<Option<Value>>,
     },
+    /// Rows of an input that another stage reads, which comes later: batch by batch it runs over them as soon as they are there.
+    Hand {
+        /// The input.
+        input: Input,
+        /// One value for each of its columns that is not computed.
+        columns: Vec<Value>,
+    },
     /// Rows of the program's output.
     Emit {
         /// One value for each column of the output.
         columns: Vec<Value>,
     },
+}
+
+impl Sink {
+    /// Calls `f` with every value that the sink takes, those of a marking sink's residual condition included.
+    pub fn for_each_operand(&self, f: &mut impl FnMut(Value)) {
+        match self {
+            Sink::Build { keys, payload, .. } => keys.iter().chain(payload).for_each(|value| f(*value)),
+            Sink::Mark { probe } => probe.for_each_operand(f),
+            Sink::Group { keys, args, .. } => keys.iter().chain(args.iter().flatten()).for_each(|value| f(*value)),
+            Sink::Hand { columns, .. } | Sink::Emit { columns } => columns.iter().for_each(|value| f(*value)),
+        }
+    }
+}
+
+impl Probe {
+    /// Calls `f` with every value that the probe takes, those that its residual condition defines included.
+    pub fn for_each_operand(&self, f: &mut impl FnMut(Value)) {
+        self.keys.iter().for_each(|key| f(*key));
+        if let Some(region) = &self.residual {
+            region.body.iter().for_each(|(_, op)| op.for_each_operand(f));
+            f(region.result);
+        }
+    }
+
+    /// The values that the probe defines.
+    pub fn defined(&self) -> impl Iterator<Item = Value> {
+        self.columns.iter().flatten().copied().chain(self.mark)
+    }
+}
+
+impl StmtKind {
+    /// Calls `f` with every value that the statement takes, those that its regions define included.
+    pub fn for_each_operand(&self, f: &mut impl FnMut(Value)) {
+        match self {
+            StmtKind::Let(_, op) => op.for_each_operand(f),
+            StmtKind::Filter(condition) => f(*condition),
+            StmtKind::Probe(probe) => probe.for_each_operand(f),
+            StmtKind::Limit(_) => {}
+        }
+    }
+
+    /// Calls `f` with every value that is visible after the statement and was not before it.
+    pub fn for_each_defined(&self, f: &mut impl FnMut(Value)) {
+        match self {
+            StmtKind::Let(value, _) => f(*value),
+            StmtKind::Probe(probe) => probe.defined().for_each(f),
+            StmtKind::Filter(_) | StmtKind::Limit(_) => {}
+        }
+    }
+}
+
+impl Program {
+    /// Types of the columns that a sink writes to output buffers, as far as the sink does; values lie there in the default representation.
+    pub fn out_columns(&self, sink: &Sink) -> &[Type] {
+        match sink {
+            Sink::Emit { .. } => &self.output,
+            Sink::Hand { input, .. } => {
+                let decl = &self.inputs[*input];
+                &decl.columns[..decl.given()]
+            }
+            Sink::Build { .. } | Sink::Mark { .. } | Sink::Group { .. } => &[],
+        }
+    }
+
+    /// The stage that reads an input.
+    pub fn reader(&self, input: Input) -> Option<Stage> {
+        let reads = |decl: &StageDecl| matches!(decl.source, Source::Input { input: read, .. } if read == input);
+        self.stages.iter().find(|(_, decl)| reads(decl)).map(|(stage, _)| stage)
+    }
+
+    /// The stage that the rows of a stage end up in: itself, or the last of those that hand them on.
+    pub fn last_of(&self, stage: Stage) -> Stage {
+        match self.stages[stage].sink {
+            Sink::Hand { input, .. } => match self.reader(input) {
+                // The verifier sees to it that readers come later.
+                Some(reader) if reader > stage => self.last_of(reader),
+                _ => stage,
+            },
+            _ => stage,
+        }
+    }
+
+    /// Whether the rows of a stage become rows of the program's output, by itself or by stages that it hands them to.
+    pub fn emits(&self, stage: Stage) -> bool {
+        self.stages[self.last_of(stage)].emits()
+    }
+
+    /// Number of opaque expressions that the host evaluates ahead of a stage.
+    pub fn opaque_expressions(&self, decl: &StageDecl) -> usize {
+        match decl.source {
+            Source::Input { input, .. } => self.inputs[input].computed.len(),
+            Source::Groups(_) | Source::Join(..) => 0,
+        }
+    }
+
+    /// Whether another stage hands this one its rows.
+    pub fn is_handed(&self, stage: Stage) -> bool {
+        matches!(self.stages[stage].source, Source::Input { input, .. } if self.inputs[input].handed)
+    }
 }
 
 impl StageDecl {
@@ -339,7 +472,7 @@ impl StageDecl {
             })
     }
 
-    /// Whether the stage yields rows of the program's output.
+    /// Whether the stage itself yields rows of the program's output.
     pub fn emits(&self) -> bool {
         matches!(self.sink, Sink::Emit { .. })
     }
@@ -350,7 +483,7 @@ impl StageDecl {
             Sink::Build { keys, payload, .. } => keys.len() + payload.len(),
             Sink::Mark { probe } => probe.keys.len(),
             Sink::Group { keys, args, .. } => keys.len() + args.len(),
-            Sink::Emit { columns } => columns.len(),
+            Sink::Hand { columns, .. } | Sink::Emit { columns } => columns.len(),
         };
         self.params.len().max(sink)
     }

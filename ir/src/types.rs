@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::entities::HostType;
+
 /// The SQL type of a value, as far as the IR speaks it. Mirrors Arrow's `DataType` in meaning.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
 pub enum SqlType {
@@ -38,6 +40,9 @@ pub enum SqlType {
     Date32,
     /// UTF-8 text.
     Utf8,
+    /// A type that only the host knows, such as a list. Its values are references to rows of the host's arrays, see [`Storage::Rows`]: they are
+    /// carried along and handed to opaque expressions, not looked into.
+    Host(HostType),
 }
 
 /// How a value is held in a register and in the rows of a table.
@@ -108,6 +113,9 @@ pub enum Storage {
     Fixed(u32),
     /// 16-byte views (Arrow's `Utf8View`) with data buffers beside.
     View,
+    /// Rows of an array of the host. What stands for the address of the values is the reference to the first row: the array's number in the
+    /// high 32 bits, the row's in the low. That of the next row is one more.
+    Rows,
 }
 
 /// How a column of an input lies in a morsel: what a host that keeps tables narrow may hand over in place of Arrow's layout.
@@ -138,6 +146,7 @@ impl Stored {
                 Storage::Bits => 1,
                 Storage::Fixed(bytes) => bytes,
                 Storage::View => 16,
+                Storage::Rows => 8,
             },
             Stored::Offset { span, .. } if span <= u8::MAX as u64 => 1,
             Stored::Offset { span, .. } if span <= u16::MAX as u64 => 2,
@@ -168,7 +177,7 @@ impl SqlType {
             SqlType::Int8 | SqlType::UInt8 => Repr::I8,
             SqlType::Int16 | SqlType::UInt16 => Repr::I16,
             SqlType::Int32 | SqlType::UInt32 | SqlType::Date32 => Repr::I32,
-            SqlType::Int64 | SqlType::UInt64 => Repr::I64,
+            SqlType::Int64 | SqlType::UInt64 | SqlType::Host(_) => Repr::I64,
             SqlType::Float32 => Repr::F32,
             SqlType::Float64 => Repr::F64,
             SqlType::Decimal { .. } => Repr::I128,
@@ -181,6 +190,7 @@ impl SqlType {
         match self {
             SqlType::Boolean => Storage::Bits,
             SqlType::Utf8 => Storage::View,
+            SqlType::Host(_) => Storage::Rows,
             other => Storage::Fixed(other.default_repr().bytes()),
         }
     }
@@ -198,6 +208,11 @@ impl SqlType {
     /// Whether the type is a float.
     pub const fn is_float(self) -> bool {
         matches!(self, SqlType::Float32 | SqlType::Float64)
+    }
+
+    /// Whether only the host knows the type.
+    pub const fn is_host(self) -> bool {
+        matches!(self, SqlType::Host(_))
     }
 
     /// The scale of a decimal.
@@ -226,6 +241,7 @@ impl fmt::Display for SqlType {
             SqlType::Decimal { precision, scale } => return write!(f, "decimal({precision},{scale})"),
             SqlType::Date32 => "date32",
             SqlType::Utf8 => "utf8",
+            SqlType::Host(host) => return write!(f, "{host}"),
         };
         f.write_str(name)
     }

@@ -9,6 +9,7 @@ use arrow::datatypes::DataType;
 use stagefuse_ir::abi::{ColumnView, MAX_MORSEL_ROWS};
 use stagefuse_ir::{InputDecl, SqlType, Storage, Stored, Type};
 
+use crate::arrays::{Arrays, Held};
 use crate::compact::{Block, BlockColumn, Dictionary};
 use crate::error::Error;
 
@@ -22,39 +23,59 @@ const CHECKED: CastOptions<'static> = CastOptions { safe: false, format_options:
 pub(crate) struct Columns {
     columns: Vec<Column>,
     views: Vec<ColumnView>,
+    /// The arrays of host types.
+    pub(crate) held: Held,
 }
 
 enum Column {
-    /// An array, and how values of its type lie.
-    Array { array: ArrayRef, storage: Storage, buffers: Vec<*const u8> },
+    /// An array, and how values of its type lie. Its first row is this one of the batch.
+    Array { array: ArrayRef, storage: Storage, buffers: Vec<*const u8>, origin: usize },
+    /// An array of a host type: the reference to its first row, which is this one of the batch.
+    Rows { reference: u64, nulls: Option<NullBuffer>, origin: usize },
     /// Numbers of so many bytes without sign.
     Numbers { values: Buffer, bytes: usize, nulls: Option<NullBuffer>, dictionary: Option<Arc<Dictionary>> },
 }
 
 impl Columns {
-    /// Adapts a batch; columns that lie in another form (offset text, dictionaries) are cast by Arrow's kernels.
-    pub(crate) fn new(batch: &RecordBatch, input: &InputDecl) -> Result<Self, Error> {
-        let (types, stored) = (&input.columns, &input.stored);
+    /// Adapts a batch; columns that lie in another form (offset text, dictionaries) are cast by Arrow's kernels. Computed columns are to be added.
+    pub(crate) fn new(batch: &RecordBatch, input: &InputDecl, arrays: &Arc<Arrays>) -> Result<Self, Error> {
+        let (types, stored) = (&input.columns[..input.given()], &input.stored);
         if batch.num_columns() != types.len() || stored.iter().any(|stored| *stored != Stored::Arrow) {
             return Err(Error::Internal(format!("a batch of {} columns for an input of {}", batch.num_columns(), types.len())));
         }
-        let columns = batch.columns().iter().zip(types).map(|(column, ty)| {
-            let wanted = arrow_type(ty.sql);
-            let array = if *column.data_type() == wanted { column.clone() } else { cast_with_options(column, &wanted, &CHECKED)? };
-            Ok(Column::array(array, *ty))
-        });
-        Ok(Columns { columns: columns.collect::<Result<_, Error>>()?, views: vec![] })
+        let mut columns = Columns { columns: Vec::with_capacity(input.columns.len()), views: vec![], held: Held::new(arrays) };
+        for (column, ty) in batch.columns().iter().zip(types) {
+            columns.add(column, *ty, 0, arrays)?;
+        }
+        Ok(columns)
+    }
+
+    /// Adds a column, whose first row is row `origin` of the others.
+    pub(crate) fn add(&mut self, array: &ArrayRef, ty: Type, origin: usize, arrays: &Arrays) -> Result<(), Error> {
+        let column = if ty.sql.is_host() {
+            Column::Rows { reference: self.held.add(array), nulls: array.logical_nulls(), origin }
+        } else {
+            let wanted = arrays.arrow_type(ty.sql);
+            let array = if *array.data_type() == wanted { Arc::clone(array) } else { cast_with_options(array, &wanted, &CHECKED)? };
+            Column::array(array, ty, origin)
+        };
+        self.columns.push(column);
+        Ok(())
     }
 
     /// The columns of a block, of which `numbers` are the input's.
-    pub(crate) fn of_block(block: &Block, numbers: &[usize], input: &InputDecl) -> Result<Self, Error> {
-        if numbers.len() != input.columns.len() {
+    pub(crate) fn of_block(block: &Block, numbers: &[usize], input: &InputDecl, arrays: &Arc<Arrays>) -> Result<Self, Error> {
+        let mut held = Held::new(arrays);
+        if numbers.len() != input.given() {
             return Err(Error::Internal(format!("{} columns of a block for an input of {}", numbers.len(), input.columns.len())));
         }
         let columns =
             numbers.iter().zip(&input.columns).zip(&input.stored).map(|((number, ty), stored)| match (block.column(*number), stored) {
+                (Some(BlockColumn::Arrow(array)), Stored::Arrow) if ty.sql.is_host() => {
+                    Ok(Column::Rows { reference: held.add(array), nulls: array.logical_nulls(), origin: 0 })
+                }
                 (Some(BlockColumn::Arrow(array)), Stored::Arrow) if *array.data_type() == arrow_type(ty.sql) => {
-                    Ok(Column::array(Arc::clone(array), *ty))
+                    Ok(Column::array(Arc::clone(array), *ty, 0))
                 }
                 (Some(BlockColumn::Numbers { values, nulls, dictionary }), Stored::Offset { .. } | Stored::Dictionary { .. }) => {
                     let bytes = stored.bytes(ty.sql) as usize;
@@ -62,12 +83,13 @@ impl Columns {
                 }
                 _ => Err(Error::Internal(format!("column {number} of a block does not lie as {ty}{stored}"))),
             });
-        Ok(Columns { columns: columns.collect::<Result<_, Error>>()?, views: vec![] })
+        let columns = columns.collect::<Result<_, Error>>()?;
+        Ok(Columns { columns, views: vec![], held })
     }
 
     /// Views of the rows from `first` on.
     pub(crate) fn at(&mut self, first: usize) -> &[ColumnView] {
-        let Columns { columns, views } = self;
+        let Columns { columns, views, .. } = self;
         views.clear();
         views.extend(columns.iter().map(|column| column.view(first)));
         views
@@ -75,28 +97,34 @@ impl Columns {
 }
 
 impl Column {
-    fn array(array: ArrayRef, ty: Type) -> Self {
+    fn array(array: ArrayRef, ty: Type, origin: usize) -> Self {
         let buffers = match array.as_string_view_opt() {
             Some(text) => text.data_buffers().iter().map(|buffer| buffer.as_ptr()).collect(),
             None => vec![],
         };
-        Column::Array { array, storage: ty.sql.storage(), buffers }
+        Column::Array { array, storage: ty.sql.storage(), buffers, origin }
     }
 
     fn view(&self, first: usize) -> ColumnView {
-        let validity = |nulls: Option<&NullBuffer>| match nulls {
-            Some(nulls) => (nulls.buffer().as_ptr(), (nulls.offset() + first) as u64),
-            None => (ALL_VALID.as_ptr(), 0),
-        };
         match self {
-            Column::Array { array, storage, buffers } => {
-                let (validity, validity_bit) = validity(array.nulls());
+            Column::Rows { reference, nulls, origin } => {
+                let first = first - origin;
+                let (validity, validity_bit) = validity(nulls.as_ref(), first);
+                // Not an address: nothing is read there.
+                let values = std::ptr::without_provenance(*reference as usize + first);
+                ColumnView { values, validity, buffers: std::ptr::null(), values_bit: 0, validity_bit }
+            }
+            Column::Array { array, storage, buffers, origin } => {
+                let first = first - origin;
+                let (validity, validity_bit) = validity(array.nulls(), first);
                 let (values, values_bit) = match storage {
                     Storage::Bits => {
                         let bits = array.as_boolean().values();
                         (bits.inner().as_ptr(), (bits.offset() + first) as u64)
                     }
                     Storage::View => (array.as_string_view().views()[first.min(array.len())..].as_ptr().cast(), 0),
+                    // Columns of host types are rows.
+                    Storage::Rows => (std::ptr::null(), 0),
                     Storage::Fixed(width) => {
                         let data = array.to_data();
                         // SAFETY: the buffer holds `offset + len` values of this width, and `first` is not beyond them.
@@ -106,7 +134,7 @@ impl Column {
                 ColumnView { values, validity, buffers: buffers.as_ptr(), values_bit, validity_bit }
             }
             Column::Numbers { values, bytes, nulls, dictionary } => {
-                let (validity, validity_bit) = validity(nulls.as_ref());
+                let (validity, validity_bit) = validity(nulls.as_ref(), first);
                 let values = values.as_slice()[(first * bytes).min(values.len())..].as_ptr();
                 let buffers = dictionary.as_ref().map_or(std::ptr::null(), |dictionary| dictionary.entries().cast());
                 ColumnView { values, validity, buffers, values_bit: 0, validity_bit }
@@ -115,7 +143,15 @@ impl Column {
     }
 }
 
-/// The Arrow type whose layout a stage reads.
+/// Address and bit number of the validity of a row.
+fn validity(nulls: Option<&NullBuffer>, row: usize) -> (*const u8, u64) {
+    match nulls {
+        Some(nulls) => (nulls.buffer().as_ptr(), (nulls.offset() + row) as u64),
+        None => (ALL_VALID.as_ptr(), 0),
+    }
+}
+
+/// The Arrow type whose layout a stage reads; of host types see [`Arrays::arrow_type`].
 pub(crate) fn arrow_type(sql: SqlType) -> DataType {
     match sql {
         SqlType::Boolean => DataType::Boolean,
@@ -132,6 +168,7 @@ pub(crate) fn arrow_type(sql: SqlType) -> DataType {
         SqlType::Decimal { precision, scale } => DataType::Decimal128(precision, scale),
         SqlType::Date32 => DataType::Date32,
         SqlType::Utf8 => DataType::Utf8View,
+        SqlType::Host(_) => DataType::Null,
     }
 }
 
@@ -150,7 +187,7 @@ mod tests {
     }
 
     fn input(types: &[Type]) -> InputDecl {
-        InputDecl { name: "t".into(), columns: types.to_vec(), stored: vec![Stored::Arrow; types.len()], pinned: false }
+        InputDecl { name: "t".into(), columns: types.to_vec(), stored: vec![Stored::Arrow; types.len()], ..InputDecl::default() }
     }
 
     fn bit(bits: *const u8, at: usize) -> bool {
@@ -222,7 +259,7 @@ mod tests {
         ];
         for start in [0, 1, 7, 13, 64, 300] {
             let batch = whole.slice(start, ROWS - start);
-            let mut columns = Columns::new(&batch, &input(&types)).unwrap();
+            let mut columns = Columns::new(&batch, &input(&types), &Arc::default()).unwrap();
             for first in [0, MAX_MORSEL_ROWS] {
                 let rows = MAX_MORSEL_ROWS.min(batch.num_rows().saturating_sub(first));
                 let views = columns.at(first.min(batch.num_rows()));
@@ -249,7 +286,7 @@ mod tests {
     #[test]
     fn a_value_that_does_not_fit_is_an_error() {
         let batch = batch(vec![Arc::new(Int64Array::from(vec![1, i64::MAX]))]);
-        assert!(matches!(Columns::new(&batch, &input(&[Type::new(SqlType::Int32, false)])), Err(Error::Arrow(_))));
-        assert!(matches!(Columns::new(&batch, &input(&[])), Err(Error::Internal(_))));
+        assert!(matches!(Columns::new(&batch, &input(&[Type::new(SqlType::Int32, false)]), &Arc::default()), Err(Error::Arrow(_))));
+        assert!(matches!(Columns::new(&batch, &input(&[]), &Arc::default()), Err(Error::Internal(_))));
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use arrow::array::ArrayRef;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use stagefuse_ir::abi::StageFn;
 use stagefuse_ir::{Datum, Program};
 
@@ -59,6 +59,8 @@ pub struct RunConfig {
     pub program: Arc<Program>,
     /// The engine of each stage.
     pub engines: Vec<Engine>,
+    /// What the program's host types are.
+    pub host_types: Vec<DataType>,
     /// The program's opaque expressions.
     pub opaques: Vec<Arc<dyn OpaqueExpr>>,
     /// Values of the program's parameters; integers, decimals and dates as [`Datum::Int`].

@@ -1,4 +1,4 @@
-//! Output buffers of emitting stages, and how they become batches.
+//! Output buffers of stages that emit rows or hand them over, and how they become batches.
 
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use arrow::error::ArrowError;
 use stagefuse_ir::Type;
 use stagefuse_ir::abi::{OUT_ROWS, OutColumn, OutHead, STR_INLINE, StrRef};
 
+use crate::arrays::Arrays;
 use crate::builtins::strings;
 use crate::error::Error;
 
@@ -48,13 +49,13 @@ impl Output {
     }
 
     /// Turns the buffered rows into a batch and empties the buffers.
-    pub(crate) fn flush(&mut self) -> Result<(), Error> {
+    pub(crate) fn flush(&mut self, arrays: &Arrays) -> Result<(), Error> {
         let rows = self.head.rows as usize;
         self.head.rows = 0;
         if rows == 0 {
             return Ok(());
         }
-        let columns = (0..self.types.len()).map(|column| self.column(column, rows)).collect::<Result<Vec<_>, _>>()?;
+        let columns = (0..self.types.len()).map(|column| self.column(column, rows, arrays)).collect::<Result<Vec<_>, _>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         self.batches.push(RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?);
         self.flushed += rows as u64;
@@ -71,7 +72,10 @@ impl Output {
         std::mem::take(&mut self.flushed)
     }
 
-    fn column(&self, column: usize, rows: usize) -> Result<ArrayRef, Error> {
+    fn column(&self, column: usize, rows: usize, arrays: &Arrays) -> Result<ArrayRef, Error> {
+        if self.types[column].sql.is_host() {
+            return self.rows_of_host(column, rows, arrays);
+        }
         let data_type = self.schema.field(column).data_type();
         let nulls = self.types[column].nullable.then(|| {
             let valid = &self.valid[column];
@@ -98,6 +102,11 @@ impl Output {
                 make_array(data)
             }
         })
+    }
+
+    fn rows_of_host(&self, column: usize, rows: usize, arrays: &Arrays) -> Result<ArrayRef, Error> {
+        let ty = self.types[column];
+        arrays.gather(ty.sql, &self.values[column][..rows], |row| !ty.nullable || self.valid[column][row] != 0)
     }
 
     fn bytes(&self, column: usize, rows: usize) -> &[u8] {
@@ -214,7 +223,7 @@ mod tests {
                 }
             }
             output.head.rows = rows as u64;
-            output.flush().unwrap();
+            output.flush(&Arrays::default()).unwrap();
             assert_eq!((output.head.rows, output.take_rows()), (0, rows as u64));
             let batch = output.batches.pop().unwrap();
             let rows = || 0..rows;
@@ -234,12 +243,12 @@ mod tests {
     fn rows_without_columns_are_counted_and_nulls_are_checked() {
         let mut output = Output::new(&[], Arc::new(Schema::empty()));
         output.head.rows = 5;
-        output.flush().unwrap();
+        output.flush(&Arrays::default()).unwrap();
         assert_eq!(output.batches[0].num_rows(), 5);
         let schema = Schema::new(vec![Field::new("c", DataType::Int8, false)]);
         let mut output = Output::new(&[Type::new(SqlType::Int8, true)], Arc::new(schema));
         put::<i8>(&mut output, 0, 0, None);
         output.head.rows = 1;
-        assert!(matches!(output.flush(), Err(Error::Arrow(_))));
+        assert!(matches!(output.flush(&Arrays::default()), Err(Error::Arrow(_))));
     }
 }

@@ -6,6 +6,7 @@
 //!
 //! The crate does not know DataFusion: what it needs of a host comes in through [`OpaqueExpr`] and [`MemoryBudget`].
 
+mod arrays;
 mod builtins;
 mod columns;
 mod compact;

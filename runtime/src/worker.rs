@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use bumpalo::Bump;
 use stagefuse_ir::abi::{COMPRESS, GroupsHead, JoinSlot, LimitHead, MAX_MORSEL_ROWS, STR_INLINE, StrRef, WorkerHead};
-use stagefuse_ir::{EntityRef, Stage};
+use stagefuse_ir::{EntityRef, Input, Sink, Stage};
 
 use crate::builtins::strings;
 use crate::emit::Output;
@@ -24,7 +24,11 @@ pub struct Worker {
     groups: Vec<*mut GroupsHead>,
     limits: Vec<*const LimitHead>,
     selection: Box<[u32]>,
-    pub(crate) output: Output,
+    output: Output,
+    /// By input: buffers of the rows that stages hand over.
+    handed: Vec<Option<Output>>,
+    /// The input whose buffers the running stage fills; none where it fills the output's.
+    hands: Option<Input>,
     /// Boxed: generated code holds addresses of their heads.
     rows: Vec<Option<Box<BuildRows>>>,
     tables: Vec<Option<Box<GroupTable>>>,
@@ -58,6 +62,8 @@ impl Worker {
             limits: shared.limits.iter().map(|limit| limit.get().cast_const()).collect(),
             selection: vec![0; MAX_MORSEL_ROWS].into(),
             output,
+            handed: program.inputs.keys().map(|_| None).collect(),
+            hands: None,
             rows: program.joins.keys().map(|_| None).collect(),
             tables: program.groups.keys().map(|_| None).collect(),
             arena: Bump::new(),
@@ -83,6 +89,16 @@ impl Worker {
         let shared = Arc::clone(&self.shared);
         let plan = &shared.stages[stage.index()];
         self.head.matchers = plan.matchers.as_ptr();
+        self.hands = match &shared.program.stages[stage].sink {
+            sink @ Sink::Hand { input, .. } => {
+                let types = shared.program.out_columns(sink);
+                let out = || Output::new(types, shared.handed_schema(types));
+                self.handed[input.index()].get_or_insert_with(out);
+                Some(*input)
+            }
+            _ => None,
+        };
+        self.head.out = &raw mut *self.out().head;
         for join in &plan.probes {
             let table = shared.joins[join.index()].get();
             let table = table.ok_or_else(|| Error::Internal(format!("{join} is read before it is built")))?;
@@ -146,9 +162,37 @@ impl Worker {
         if more > 0 { self.shared.memory.grow(more) } else { Ok(()) }
     }
 
-    /// Turns buffered output rows into a batch.
+    /// The buffers of the running stage.
+    fn out(&mut self) -> &mut Output {
+        match self.hands {
+            Some(input) => self.handed[input.index()].as_mut().expect("made when the stage was entered"),
+            None => &mut self.output,
+        }
+    }
+
+    /// Turns buffered rows into a batch.
     pub(crate) fn flush(&mut self) -> Result<(), Error> {
-        self.output.flush()
+        let shared = Arc::clone(&self.shared);
+        self.out().flush(&shared.arrays)
+    }
+
+    /// Rows that the running stage has flushed since the last call.
+    pub(crate) fn take_flushed(&mut self) -> u64 {
+        self.out().take_rows()
+    }
+
+    /// The batches that are to be handed over to an input's stage.
+    pub(crate) fn take_handed(&mut self, input: Input) -> Vec<RecordBatch> {
+        self.handed[input.index()].as_mut().map(|out| std::mem::take(&mut out.batches)).unwrap_or_default()
+    }
+
+    /// Forgets buffered rows: their stage failed, and what they refer to may be gone.
+    pub(crate) fn discard(&mut self) {
+        self.output.discard();
+        for out in self.handed.iter_mut().flatten() {
+            out.discard();
+            out.batches.clear();
+        }
     }
 
     /// Leaves an error; the first one stays.

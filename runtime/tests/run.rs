@@ -28,6 +28,7 @@ impl Test {
         let program = Arc::new(program);
         let fields = output.iter().zip(&program.output).map(|(ty, declared)| Field::new("c", ty.clone(), declared.nullable));
         let run = Run::new(RunConfig {
+            host_types: vec![],
             engines: vec![Engine::Interpreted; program.stages.len()],
             program: Arc::clone(&program),
             opaques,
@@ -434,6 +435,7 @@ fn misuse_is_an_error() {
     assert!(test.run.finish_part(build, 0).is_err(), "not collected");
     let program = Arc::clone(&test.program);
     let config = RunConfig {
+        host_types: vec![],
         engines: vec![Engine::Interpreted; 3],
         program,
         opaques: vec![],

@@ -43,6 +43,8 @@ pub struct StageMetrics {
     pub engine: EngineKind,
     /// Why it is not native, if it is not.
     pub fallback: Option<FallbackReason>,
+    /// Expressions that DataFusion evaluates ahead of it, because the IR has no words for them; their results are columns of its input.
+    pub opaque_expressions: usize,
     /// Rows that its source yielded.
     pub rows_in: u64,
     /// Rows that it emitted or left in its table.
@@ -104,6 +106,7 @@ impl Recorder {
                 name: decl.name.clone(),
                 engine,
                 fallback,
+                opaque_expressions: program.opaque_expressions(decl),
                 rows_in: sum.rows_in,
                 rows_out: sum.rows_out,
                 nanos: sum.nanos,

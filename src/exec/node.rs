@@ -27,6 +27,7 @@ use super::output::output;
 use super::run::{Breakers, Core, Outcome, Plan};
 use super::stage::{Prepared, prepare};
 use crate::config::StagefuseConfig;
+use crate::explain::beside;
 use crate::lower::{Lowered, lower};
 
 /// A subtree of a plan that runs as a program of stages.
@@ -110,7 +111,11 @@ impl CompiledExec {
         let properties = PlanProperties::new(
             equivalences,
             Partitioning::UnknownPartitioning(partitions),
-            if lowered.program.stages.len() == 1 { EmissionType::Incremental } else { EmissionType::Final },
+            if lowered.program.stages.keys().all(|stage| lowered.program.emits(stage)) {
+                EmissionType::Incremental
+            } else {
+                EmissionType::Final
+            },
             Boundedness::Bounded,
         )
         .with_scheduling_type(SchedulingType::Cooperative);
@@ -214,11 +219,11 @@ impl CompiledExec {
 
 /// Whether rows leave each partition in the order in which they came in.
 fn keeps_order(program: &Program) -> bool {
-    let mut emitting = program.stages.values().filter(|decl| decl.emits());
+    let mut emitting = program.stages.iter().filter(|(stage, _)| program.emits(*stage));
     // The interpreter yields the pairs of a join in an order of its own.
     let pairs = |decl: &StageDecl| decl.probes().any(|probe| matches!(probe.kind, ProbeKind::Inner | ProbeKind::Outer));
     let keeps = |decl: &StageDecl| matches!(decl.source, Source::Input { partitioned: true, .. }) && !pairs(decl);
-    emitting.next().is_some_and(keeps) && emitting.next().is_none()
+    emitting.next().is_some_and(|(_, decl)| keeps(decl)) && emitting.all(|(stage, decl)| program.is_handed(stage) && !pairs(decl))
 }
 
 /// Replaces leaves of a subtree. A new leaf that lost the hash distribution of the old one gets it back.
@@ -260,7 +265,8 @@ impl DisplayAs for CompiledExec {
                 write!(f, "CompiledExec: stages={}, native={native}", prepared.len())?;
                 for ((stage, decl), prepared) in self.lowered.program.stages.iter().zip(prepared) {
                     let engine = if prepared.fallback().is_none() { "native" } else { "interpreted" };
-                    write!(f, ", {stage}=[{}: {engine}]", decl.name)?;
+                    let beside = beside(self.lowered.program.opaque_expressions(decl));
+                    write!(f, ", {stage}=[{}: {engine}{beside}]", decl.name)?;
                 }
                 Ok(())
             }
@@ -285,7 +291,7 @@ impl ExecutionPlan for CompiledExec {
         let program = &self.lowered.program;
         let keeps = keeps_order(program);
         let emits_input = |index: usize| {
-            let mut sources = program.stages.values().filter(|decl| decl.emits()).map(|decl| decl.source);
+            let mut sources = program.stages.iter().filter(|(stage, _)| program.emits(*stage)).map(|(_, decl)| decl.source);
             sources.any(|source| matches!(source, Source::Input { input, .. } if input.index() == index))
         };
         (0..self.children.len()).map(|index| keeps && emits_input(index)).collect()

@@ -149,14 +149,14 @@ impl Output {
     }
 }
 
-/// The emitting stages: those that read a join table which an earlier emitting stage may still mark, or the others.
+/// The stages that emit, or hand over to one that does: those that read a join table which an earlier emitting stage may still mark, or the others.
 fn emitting(core: &Core, waiting: bool) -> Vec<Stage> {
     let program = &core.lowered.program;
     let mut marked = vec![];
     let mut stages = vec![];
-    for (stage, decl) in program.stages.iter().filter(|(_, decl)| decl.emits()) {
+    for (stage, decl) in program.stages.iter().filter(|(stage, _)| program.emits(*stage)) {
         let waits = matches!(decl.source, Source::Join(join, _) if marked.contains(&join));
-        if waits == waiting {
+        if waits == waiting && !program.is_handed(stage) {
             stages.push(stage);
         }
         marked.extend(decl.probes().map(|probe| probe.join));

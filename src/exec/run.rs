@@ -103,6 +103,7 @@ impl Core {
         let run = Run::new(RunConfig {
             program,
             engines,
+            host_types: lowered.host_types.clone(),
             opaques: lowered.opaques.clone(),
             params: params(&lowered)?,
             schema: plan.original.schema(),
@@ -172,8 +173,10 @@ impl Core {
 
     async fn run_breakers(self: &Arc<Self>) -> Result<()> {
         let program = Arc::clone(&self.lowered.program);
-        for (stage, decl) in program.stages.iter().filter(|(_, decl)| !decl.emits()) {
+        for (stage, decl) in program.stages.iter().filter(|(stage, _)| !program.emits(*stage)) {
             let tasks: Vec<BoxFuture<'static, Result<()>>> = match decl.source {
+                // Its rows have come with those of the stage before it.
+                Source::Input { .. } if program.is_handed(stage) => vec![],
                 Source::Input { input, .. } if self.is_memory(input) => {
                     let workers = self.workers.min(self.pieces[input.index()].len());
                     (0..workers).map(|_| Arc::clone(self).drain_memory(stage, input).boxed()).collect()
@@ -296,7 +299,7 @@ impl Core {
             }
             Some(Memory::Compact(table, columns)) => {
                 let mut worker = self.run.worker();
-                let flow = self.run.run_block(stage, &mut worker, &table.partitions()[partition], columns, first, rows);
+                let flow = self.run.run_block(stage, &mut worker, (table, partition), columns, first, rows);
                 self.note(stage, flow.map_err(host_error)?);
                 Ok(worker.take_output())
             }

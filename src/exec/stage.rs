@@ -152,6 +152,10 @@ fn opaque_names_of_region(program: &Program, region: &Region, names: &mut Vec<St
 /// Most rows that a stage's source can have, where that is known for certain.
 fn source_rows(lowered: &Lowered, decl: &StageDecl, known: &PrimaryMap<Stage, Option<usize>>) -> Option<usize> {
     match decl.source {
+        // Not more than the stage read that hands them over, unless it multiplied rows on the way.
+        Source::Input { input, .. } if lowered.program.inputs[input].handed => {
+            written(lowered, known, |sink| matches!(sink, Sink::Hand { input: other, .. } if *other == input))
+        }
         Source::Input { input, .. } => match lowered.memory.get(input.index()) {
             Some(Some(memory)) => Some(memory.rows()),
             _ => {

@@ -117,8 +117,8 @@ impl Lowering {
         let branches = || pipe.branches.iter();
         let key_types = branches().zip(&keys).map(|(branch, keys)| keys.iter().map(|key| branch.s.ty(*key)).collect());
         let key_types = match common_types(&key_types.collect::<Vec<_>>()) {
-            Some(types) if types.iter().all(|ty| !ty.sql.is_float()) => types,
-            Some(_) => return declined("groups by a float"),
+            Some(types) if types.iter().all(|ty| !ty.sql.is_float() && !ty.sql.is_host()) => types,
+            Some(_) => return declined("groups by a float, or by what cannot be compared"),
             None => return declined("groups by a column of several types"),
         };
         let mut accs = Accumulators { decls: vec![], operands: vec![], has_keys: !key_types.is_empty() };

@@ -19,7 +19,7 @@ use stagefuse_ir::builder::StageBuilder;
 use stagefuse_ir::{Datum, JoinDecl, JoinRows, Op, Probe, ProbeKind, Sink, Source, Type, Value};
 
 use super::pipe::{Branch, common_types};
-use super::{Lowering, Pipe, Result, declined, types};
+use super::{Lowering, Pipe, Result, declined};
 
 /// What lowering a join takes, of whatever operator.
 pub(super) struct Join<'a> {
@@ -132,8 +132,8 @@ impl Lowering {
         let (Some(key_types), Some(payload_types)) = (types_of(&keys), types_of(&payloads)) else {
             return declined("a join whose build side has several types in one column");
         };
-        if key_types.iter().any(|ty| ty.sql.is_float()) {
-            return declined("a join on a float");
+        if let Some(ty) = key_types.iter().find(|ty| ty.sql.is_float() || ty.sql.is_host()) {
+            return declined(format!("a join on {ty}"));
         }
         let table = self.p.join(JoinDecl { keys: key_types.clone(), payload: payload_types.clone(), null_equal, tracked });
         for ((branch, keys), payload) in side.branches.into_iter().zip(keys).zip(payloads) {
@@ -192,9 +192,17 @@ impl Lowering {
         keys: Vec<Value>,
         residual: &mut Residual<'_>,
     ) -> Result<Vec<Option<Value>>> {
-        let (probe, columns) = self.probe_of(branch, table, kind, marks_build, keys, residual)?;
+        let (mut probe, columns) = self.probe_of(branch, table, kind, marks_build, keys, residual)?;
         let mark = probe.mark;
+        // Behind a probe, an opaque expression can be lifted out of the stage.
+        let behind = kind == ProbeKind::Inner && !marks_build;
+        let condition = probe.residual.take_if(|region| behind && region.body.iter().any(|(_, op)| op.has_opaque()));
         branch.s.probe(probe);
+        if let Some(region) = condition {
+            let condition = region.result;
+            branch.s.adopt(region);
+            branch.s.filter(condition);
+        }
         Ok(if mark.is_some() { vec![mark] } else { columns })
     }
 
@@ -242,11 +250,9 @@ impl Lowering {
         let mut branch = self.rows_of_table(&join.note, table, rows);
         if matches!(join.join_type, JoinType::Left | JoinType::Full) {
             for field in join.right.schema().fields() {
-                let null = types::ir_type(field.data_type(), true).map(|ty| {
-                    let null = self.p.literal(ty, Datum::Null);
-                    branch.s.op(Op::Literal(null), ty)
-                });
-                branch.columns.push(null);
+                let ty = self.any_type(field.data_type(), true);
+                let null = self.p.literal(ty, Datum::Null);
+                branch.columns.push(Some(branch.s.op(Op::Literal(null), ty)));
             }
         }
         Ok(branch)

@@ -20,7 +20,7 @@ mod union;
 
 use std::sync::Arc;
 
-use arrow::datatypes::Schema;
+use arrow::datatypes::{DataType, Schema};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::ExecutionPlan;
@@ -32,7 +32,7 @@ use datafusion::physical_plan::limit::GlobalLimitExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::union::{InterleaveExec, UnionExec};
 use stagefuse_ir::builder::ProgramBuilder;
-use stagefuse_ir::{Program, Sink, StmtKind, Type, UnaryOp, passes, verifier};
+use stagefuse_ir::{EntityRef, HostType, Op, Program, Sink, SqlType, StmtKind, Type, UnaryOp, passes, verifier};
 use stagefuse_runtime::OpaqueExpr;
 
 use crate::config::StagefuseConfig;
@@ -52,6 +52,8 @@ pub struct Lowered {
     pub projections: Vec<Vec<usize>>,
     /// By input: the rows themselves, where the child scans memory.
     pub memory: Vec<Option<Memory>>,
+    /// What the program's host types are.
+    pub host_types: Vec<DataType>,
     /// The program's opaque expressions.
     pub opaques: Vec<Arc<dyn OpaqueExpr>>,
     /// By parameter of the program: the expression that yields its value once a run starts.
@@ -92,6 +94,10 @@ pub fn lower(plan: &Arc<dyn ExecutionPlan>, config: &StagefuseConfig) -> Result<
         return Err(Declined::NothingToGain);
     }
     let mut program = lowering.p.finish(output);
+    if !program.opaques.is_empty() {
+        passes::eliminate_dead(&mut program);
+        passes::lift_opaque(&mut program);
+    }
     passes::narrow(&mut program);
     passes::eliminate_dead(&mut program);
     if let Err(errors) = verifier::verify(&program) {
@@ -103,14 +109,20 @@ pub fn lower(plan: &Arc<dyn ExecutionPlan>, config: &StagefuseConfig) -> Result<
         children: lowering.children,
         projections: lowering.projections,
         memory: lowering.memory,
+        host_types: lowering.host_types,
         opaques: lowering.opaques,
         params: lowering.params,
     })
 }
 
-/// Whether a program does more than hand rows on.
+/// Whether a program does more than hand rows on, with what DataFusion computes of them.
 fn works(program: &Program) -> bool {
-    program.stages.values().any(|stage| !stage.emits() || stage.body.iter().any(|stmt| !matches!(stmt.kind, StmtKind::Limit(_))))
+    let idle = |kind: &StmtKind| match kind {
+        StmtKind::Limit(_) | StmtKind::Let(_, Op::Opaque(..)) => true,
+        StmtKind::Let(_, Op::Literal(_) | Op::Param(_)) => !program.opaques.is_empty(),
+        _ => false,
+    };
+    program.stages.values().any(|stage| !stage.emits() || stage.body.iter().any(|stmt| !idle(&stmt.kind)))
 }
 
 /// The state of lowering.
@@ -120,6 +132,7 @@ pub(crate) struct Lowering {
     pub(crate) children: Vec<Arc<dyn ExecutionPlan>>,
     pub(crate) projections: Vec<Vec<usize>>,
     pub(crate) memory: Vec<Option<Memory>>,
+    pub(crate) host_types: Vec<DataType>,
     pub(crate) opaques: Vec<Arc<dyn OpaqueExpr>>,
     pub(crate) params: Vec<Arc<dyn PhysicalExpr>>,
     /// What rows of the plan that is lowered next need not have: where they have no match in a table, nobody misses them.
@@ -176,6 +189,7 @@ impl Lowering {
         self.children.truncate(mark.children);
         self.projections.truncate(mark.children);
         self.memory.truncate(mark.children);
+        self.host_types.truncate(self.p.program().host_types.len());
         self.opaques.truncate(mark.opaques);
         self.params.truncate(mark.params);
     }
@@ -223,14 +237,25 @@ impl Lowering {
         Ok(Some(pipe))
     }
 
+    /// The IR's type, or one that only the host knows.
+    pub(crate) fn any_type(&mut self, data_type: &DataType, nullable: bool) -> Type {
+        if let Some(ty) = types::ir_type(data_type, nullable) {
+            return ty;
+        }
+        let host = match self.host_types.iter().position(|known| known == data_type) {
+            Some(number) => HostType::new(number),
+            None => {
+                self.host_types.push(data_type.clone());
+                self.p.host_type(data_type.to_string())
+            }
+        };
+        Type::new(SqlType::Host(host), nullable)
+    }
+
     /// Ends the program: the root's columns leave it.
     fn emit(&mut self, plan: &Arc<dyn ExecutionPlan>, pipe: Pipe) -> Result<Vec<Type>> {
         let schema: Arc<Schema> = plan.schema();
-        let types = schema.fields().iter().map(|field| {
-            let ty = types::ir_type(field.data_type(), field.is_nullable());
-            ty.ok_or_else(|| Declined::Unsupported(format!("column {} of type {}", field.name(), field.data_type())))
-        });
-        let output = types.collect::<Result<Vec<Type>>>()?;
+        let output: Vec<Type> = schema.fields().iter().map(|field| self.any_type(field.data_type(), field.is_nullable())).collect();
         for mut branch in pipe.branches {
             let mut columns = vec![];
             for ((field, ty), column) in schema.fields().iter().zip(&output).zip(&branch.columns) {

@@ -6,18 +6,14 @@ use datafusion::physical_plan::ExecutionPlan;
 use stagefuse_ir::builder::StageBuilder;
 use stagefuse_ir::{Source, Stored, Type};
 
-use super::{Branch, Lowering, Memory, Pipe, Result, declined, types};
+use super::{Branch, Lowering, Memory, Pipe, Result};
 
 impl Lowering {
     /// A stage that reads what a DataFusion plan yields.
     pub(crate) fn scan(&mut self, plan: &Arc<dyn ExecutionPlan>) -> Result<Pipe> {
         let schema = plan.schema();
-        let fields = schema.fields().iter().enumerate();
-        let known: Vec<_> = fields.filter_map(|(i, f)| Some((i, types::ir_type(f.data_type(), f.is_nullable())?))).collect();
-        if known.is_empty() && !schema.fields().is_empty() {
-            return declined("no column of a type that the IR has");
-        }
-        let (projection, mut types): (Vec<usize>, Vec<Type>) = known.into_iter().unzip();
+        let mut types: Vec<Type> = schema.fields().iter().map(|field| self.any_type(field.data_type(), field.is_nullable())).collect();
+        let projection: Vec<usize> = (0..types.len()).collect();
         let memory = Memory::of(plan, &projection);
         let mut stored = vec![Stored::Arrow; types.len()];
         if let Some(memory) = &memory {
@@ -31,10 +27,7 @@ impl Lowering {
         let pinned = memory.as_ref().is_some_and(Memory::is_pinned);
         let input = self.p.stored_input(plan.name(), types.clone(), stored, pinned);
         let s = StageBuilder::new(format!("scan {input}"), Source::Input { input, partitioned: true }, &types);
-        let mut columns = vec![None; schema.fields().len()];
-        for (index, value) in projection.iter().zip(s.params()) {
-            columns[*index] = Some(*value);
-        }
+        let columns = s.params().iter().copied().map(Some).collect();
         self.children.push(Arc::clone(plan));
         self.projections.push(projection);
         self.memory.push(memory);

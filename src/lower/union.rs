@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use datafusion::physical_plan::ExecutionPlan;
 
-use super::{Lowering, Pipe, Result, declined, types};
+use super::{Lowering, Pipe, Result, declined};
 
 impl Lowering {
     /// `UnionExec`, or `InterleaveExec`: its inputs are hash-distributed alike, of which a stage has no need.
@@ -16,8 +16,8 @@ impl Lowering {
         let pipe = Pipe { branches };
         // A column may be of another layout in each input; what counts is the type that the IR holds it in.
         for (column, field) in union.schema().fields().iter().enumerate() {
-            let wanted = types::ir_type(field.data_type(), true).map(|ty| ty.sql);
-            let fits = |branch: &super::Branch| branch.columns[column].is_none_or(|value| Some(branch.s.ty(value).sql) == wanted);
+            let wanted = self.any_type(field.data_type(), true).sql;
+            let fits = |branch: &super::Branch| branch.columns[column].is_none_or(|value| branch.s.ty(value).sql == wanted);
             if !pipe.branches.iter().all(fits) {
                 return declined(format!("a union of different types in column {}", field.name()));
             }

@@ -1,4 +1,4 @@
-//! Rows of the program's output.
+//! Rows of the program's output, or of another stage's input.
 
 use std::mem::offset_of;
 
@@ -17,8 +17,8 @@ impl Gen<'_> {
         let out = self.head(offset_of!(WorkerHead, out));
         let table = self.load_fixed(types::I64, out, offset_of!(OutHead, columns));
         let row = self.load(types::I64, out, offset_of!(OutHead, rows));
-        let outputs = &self.program.output;
-        for (column, ((val, ty), output)) in vals.iter().zip(outputs).enumerate() {
+        let (program, decl) = (self.program, self.decl);
+        for (column, ((val, ty), output)) in vals.iter().zip(program.out_columns(&decl.sink)).enumerate() {
             let repr = output.sql.default_repr();
             let values = self.load(types::I64, table, column * size_of::<OutColumn>() + offset_of!(OutColumn, values));
             let offset = self.b.ins().imul_imm_s(row, i64::from(repr.bytes()));

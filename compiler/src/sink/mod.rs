@@ -19,7 +19,7 @@ impl Gen<'_> {
             // Branches on by itself.
             Sink::Mark { probe } => return self.mark(probe),
             Sink::Group { groups, keys, args } => self.group(*groups, keys, args)?,
-            Sink::Emit { columns } => self.emit(columns)?,
+            Sink::Hand { columns, .. } | Sink::Emit { columns } => self.emit(columns)?,
         }
         let next = self.next;
         self.jump(next, &[]);

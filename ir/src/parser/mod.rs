@@ -11,8 +11,10 @@ mod tests;
 use cranelift_entity::{EntityRef, PrimaryMap};
 
 use self::lexer::{Lexer, Place, Token};
-use crate::entities::{Groups, Input, Join, Limit, Lit, Opaque, Param, Stage};
-use crate::program::{AccDecl, AccOp, Datum, GroupsDecl, InputDecl, JoinDecl, LimitDecl, Literal, OpaqueDecl, ParamDecl, Program};
+use crate::entities::{Groups, HostType, Input, Join, Limit, Lit, Opaque, Param, Stage};
+use crate::program::{
+    AccDecl, AccOp, Computed, Datum, GroupsDecl, InputDecl, JoinDecl, LimitDecl, Literal, OpaqueDecl, ParamDecl, Program,
+};
 use crate::types::{Repr, SqlType, Stored, Type};
 
 /// Regions within regions, at most.
@@ -205,9 +207,23 @@ impl<'a> Parser<'a> {
                     self.declare::<Input, _>("input", &program.inputs)?;
                     let name = self.text()?;
                     let columns = self.list('(', ')', |p| Ok((p.ty()?, p.stored()?)))?;
-                    let (columns, stored) = columns.into_iter().unzip();
+                    let (mut columns, mut stored): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
+                    let mut computed = vec![];
+                    if self.eat_word("computed")? {
+                        for (ty, column) in self.list('(', ')', Self::computed)? {
+                            columns.push(ty);
+                            stored.push(Stored::Arrow);
+                            computed.push(column);
+                        }
+                    }
                     let pinned = self.eat_word("pinned")?;
-                    program.inputs.push(InputDecl { name, columns, stored, pinned });
+                    let handed = self.eat_word("handed")?;
+                    program.inputs.push(InputDecl { name, columns, stored, pinned, computed, handed });
+                }
+                "host" => {
+                    self.declare::<HostType, _>("host", &program.host_types)?;
+                    let name = self.text()?;
+                    program.host_types.push(name);
                 }
                 "lit" => {
                     self.declare::<Lit, _>("lit", &program.literals)?;
@@ -275,6 +291,13 @@ impl<'a> Parser<'a> {
         Ok(program)
     }
 
+    fn computed(&mut self) -> Result<(Type, Computed)> {
+        let ty = self.ty()?;
+        self.expect('=')?;
+        let opaque = self.entity("opaque")?;
+        Ok((ty, Computed { opaque, args: self.list('(', ')', Self::number)? }))
+    }
+
     fn acc(&mut self) -> Result<AccDecl> {
         let place = self.place;
         let name = self.word("an accumulator")?;
@@ -307,6 +330,10 @@ impl<'a> Parser<'a> {
 
     fn ty(&mut self) -> Result<Type> {
         let place = self.place;
+        if self.peek_entity("host").is_some() {
+            let sql = SqlType::Host(self.entity("host")?);
+            return self.register(Type::new(sql, false));
+        }
         let sql = match self.word("a type")? {
             "boolean" => SqlType::Boolean,
             "int8" => SqlType::Int8,
@@ -331,7 +358,11 @@ impl<'a> Parser<'a> {
             }
             name => return Err(place.error(format!("unknown type `{name}`"))),
         };
-        let mut ty = Type::new(sql, false);
+        self.register(Type::new(sql, false))
+    }
+
+    /// A type from its representation on.
+    fn register(&mut self, mut ty: Type) -> Result<Type> {
         if self.eat(':')? {
             let place = self.place;
             let name = self.word("a representation")?;

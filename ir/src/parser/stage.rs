@@ -42,7 +42,7 @@ impl StageParser<'_, '_> {
                     self.p.advance()?;
                     StmtKind::Limit(self.p.entity("limit")?)
                 }
-                "build" | "mark" | "group" | "emit" => break self.sink()?,
+                "build" | "mark" | "group" | "hand" | "emit" => break self.sink()?,
                 _ if self.p.peek_entity("v").is_some() => {
                     let (value, op) = self.let_op()?;
                     StmtKind::Let(value, op)
@@ -97,6 +97,10 @@ impl StageParser<'_, '_> {
                 let keys = self.keys()?;
                 self.p.expect_word("args")?;
                 Ok(Sink::Group { groups, keys, args: self.list(|s| s.or_hole(Self::value))? })
+            }
+            "hand" => {
+                let input = self.p.entity("input")?;
+                Ok(Sink::Hand { input, columns: self.list(Self::value)? })
             }
             _ => Ok(Sink::Emit { columns: self.list(Self::value)? }),
         }

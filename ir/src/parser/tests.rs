@@ -2,8 +2,12 @@ use super::*;
 
 /// Every construct of the text form once.
 const EVERYTHING: &str = r#"program {
+  host0 "List(Int64)"
+  host1 ""
   input0 "line\"item\n\u{7}ü" (int64, decimal(15,2):i64, utf8?)
   input1 "" ()
+  input2 "h" (host0?, int64) computed(boolean = opaque0(1), host1? = opaque0(2, 0)) handed
+  input3 "" () computed(boolean = opaque0()) pinned
   lit0: decimal(15,-2) = -170141183460469231731687303715884105728
   lit1: utf8 = "BUILD\"ING;\\"
   lit2: int64? = null
@@ -64,6 +68,11 @@ const EVERYTHING: &str = r#"program {
   s3 "" {
     source join0 unmatched ()
     emit ()
+  }
+
+  s4 "" {
+    source input2 (v0: host0?)
+    hand input2 (v0, v0)
   }
 }
 "#;

@@ -62,7 +62,7 @@ impl ReadFields {
                 Sink::Build { join, payload, .. } => retain_after(payload, 0, &self.joins[*join]),
                 Sink::Group { groups, args, .. } => retain_after(args, 0, &self.groups[*groups]),
                 Sink::Mark { probe } => retain_after(&mut probe.columns, keys_of(program, probe.join), &self.joins[probe.join]),
-                Sink::Emit { .. } => {}
+                Sink::Hand { .. } | Sink::Emit { .. } => {}
             }
             program.stages[stage] = decl;
         }
@@ -99,7 +99,7 @@ fn eliminate_in_stage(program: &mut Program, stage: Stage, read: &mut ReadFields
             let used = args.iter().zip(&read.groups[*groups]).filter(|(_, read)| **read);
             live.extend(used.filter_map(|(value, _)| *value));
         }
-        Sink::Emit { columns } => live.extend(columns.iter().copied()),
+        Sink::Hand { columns, .. } | Sink::Emit { columns } => live.extend(columns.iter().copied()),
     }
     let mut body: Vec<Stmt> = Vec::with_capacity(decl.body.len());
     for mut stmt in decl.body.drain(..).rev() {

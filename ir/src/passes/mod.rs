@@ -2,11 +2,13 @@
 //! one that does.
 
 pub mod dce;
+pub mod lift;
 pub mod narrow;
 mod range;
 mod ranges;
 
 pub use dce::eliminate_dead;
+pub use lift::lift_opaque;
 pub use narrow::narrow;
 
 #[cfg(test)]

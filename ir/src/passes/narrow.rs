@@ -61,10 +61,16 @@ fn declare_states(program: &mut Program, ranges: &Ranges) {
             ty.repr = if fits { Repr::I64 } else { Repr::I128 };
         }
     };
-    for decl in program.inputs.values_mut() {
-        for (ty, stored) in decl.columns.iter_mut().zip(&decl.stored) {
-            let fits = matches!(ty.sql, SqlType::Decimal { precision, .. } if precision <= DIGITS_OF_I64)
-                || matches!(stored, Stored::Offset { .. });
+    for (input, decl) in program.inputs.iter_mut() {
+        let given = decl.given();
+        for (column, (ty, stored)) in decl.columns.iter_mut().zip(&decl.stored).enumerate() {
+            let fits = match decl.handed || column >= given {
+                true => ranges.input(input, column).fits_i64(),
+                false => {
+                    matches!(ty.sql, SqlType::Decimal { precision, .. } if precision <= DIGITS_OF_I64)
+                        || matches!(stored, Stored::Offset { .. })
+                }
+            };
             narrow(ty, fits);
         }
     }
@@ -220,7 +226,8 @@ impl StageNarrower<'_> {
                     }
                 }
             }
-            Sink::Emit { .. } => {}
+            // Both are written in the default representation.
+            Sink::Hand { .. } | Sink::Emit { .. } => {}
         }
     }
 

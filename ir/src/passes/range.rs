@@ -46,7 +46,7 @@ impl Range {
             SqlType::UInt32 => Range::new(0, u32::MAX.into()),
             SqlType::UInt64 => Range::new(0, u64::MAX.into()),
             SqlType::Decimal { .. } if ty.repr == Repr::I64 => Range::new(i64::MIN.into(), i64::MAX.into()),
-            SqlType::Decimal { .. } | SqlType::Float32 | SqlType::Float64 | SqlType::Utf8 => Range::FULL,
+            SqlType::Decimal { .. } | SqlType::Float32 | SqlType::Float64 | SqlType::Utf8 | SqlType::Host(_) => Range::FULL,
         }
     }
 

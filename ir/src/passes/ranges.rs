@@ -20,12 +20,17 @@ pub(super) struct Ranges {
     joins: SecondaryMap<Join, Vec<Option<Range>>>,
     /// Keys, then accumulators.
     groups: SecondaryMap<Groups, Vec<Option<Range>>>,
+    /// By column, computed ones included.
+    inputs: SecondaryMap<Input, Vec<Range>>,
 }
 
 impl Ranges {
     /// Analyses a program.
     pub(super) fn of(program: &Program) -> Self {
-        let mut ranges = Ranges { stages: vec![], joins: SecondaryMap::new(), groups: SecondaryMap::new() };
+        let mut ranges = Ranges { stages: vec![], joins: SecondaryMap::new(), groups: SecondaryMap::new(), inputs: SecondaryMap::new() };
+        for (input, decl) in program.inputs.iter() {
+            ranges.inputs[input] = (0..decl.columns.len()).map(|column| input_column(program, input, column)).collect();
+        }
         for (join, decl) in program.joins.iter() {
             ranges.joins[join] = vec![None; decl.keys.len() + decl.payload.len()];
         }
@@ -43,6 +48,11 @@ impl Ranges {
     /// What a value may be.
     pub(super) fn value(&self, stage: Stage, value: Value) -> Range {
         self.stages[stage.index()][value]
+    }
+
+    /// What a column of an input may be.
+    pub(super) fn input(&self, input: Input, column: usize) -> Range {
+        self.inputs[input][column]
     }
 
     /// What a join table's field (keys, then payload) may be; `None` where nothing is written.
@@ -81,6 +91,11 @@ impl Ranges {
                     );
                 }
             }
+            Sink::Hand { input, columns } => {
+                for (column, value) in self.inputs[*input].iter_mut().zip(columns) {
+                    *column = values[*value];
+                }
+            }
             Sink::Mark { .. } | Sink::Emit { .. } => {}
         }
     }
@@ -117,7 +132,7 @@ impl StageRanges<'_> {
         let decl = self.decl;
         for (i, param) in decl.params.iter().enumerate() {
             self.values[*param] = match decl.source {
-                Source::Input { input, .. } => input_column(self.program, input, i),
+                Source::Input { input, .. } => self.states.input(input, i),
                 Source::Groups(groups) => self.state_field(&self.states.groups[groups], i, *param),
                 Source::Join(join, rows) => {
                     let flag = rows == JoinRows::All && i + 1 == decl.params.len();
@@ -217,7 +232,7 @@ impl StageRanges<'_> {
     }
 }
 
-/// The declared precision of a source column is trusted, and the range that it is stored in.
+/// The declared precision of the host's columns is trusted, and the range that they are stored in; not what is computed.
 fn input_column(program: &Program, input: Input, column: usize) -> Range {
     let decl = &program.inputs[input];
     let Some(ty) = decl.columns.get(column) else { return Range::FULL };
@@ -225,14 +240,14 @@ fn input_column(program: &Program, input: Input, column: usize) -> Range {
         return Range::new((*base).into(), i128::from(*base) + i128::from(*span));
     }
     match ty.sql {
-        SqlType::Decimal { precision, .. } => Range::of_precision(precision),
-        _ => Range::of_type(*ty),
+        SqlType::Decimal { precision, .. } if column < decl.given() && !decl.handed => Range::of_precision(precision),
+        _ => Range::of_type(Type::new(ty.sql, ty.nullable)),
     }
 }
 
 /// The range of an integer, date, boolean or decimal as another such type, before any check; `None` where it is not known.
 pub(super) fn convert(from: SqlType, to: SqlType, arg: Range) -> Option<Range> {
-    if from.is_float() || to.is_float() || from == SqlType::Utf8 {
+    if from.is_float() || to.is_float() || from == SqlType::Utf8 || from.is_host() {
         return None;
     }
     let shift = i32::from(to.scale().unwrap_or(0)) - i32::from(from.scale().unwrap_or(0));

@@ -1,8 +1,8 @@
 //! Declarations, and what stages owe to one another.
 
 use super::{Errors, Law, Place};
-use crate::entities::{Groups, Join, Stage};
-use crate::program::{AccOp, Datum, Literal, Program, Sink, Source, StageDecl};
+use crate::entities::{Groups, Input, Join, Stage};
+use crate::program::{AccOp, Datum, InputDecl, Literal, Program, Sink, Source, StageDecl};
 use crate::types::{Repr, SqlType, Stored, Type};
 
 /// Most digits of a decimal.
@@ -17,7 +17,7 @@ pub(super) fn verify(program: &Program, errors: &mut Errors) {
     let params = program.params.values().map(|param| &param.ty);
     let literals = program.literals.values().map(|literal| &literal.ty);
     for ty in columns.chain(literals).chain(params).chain(opaques).chain(joins).chain(groups).chain(&program.output) {
-        verify_type(*ty, errors);
+        verify_type(program, *ty, errors);
     }
     for (input, decl) in program.inputs.iter() {
         let (found, wanted) = (decl.stored.len(), decl.columns.len());
@@ -35,6 +35,10 @@ pub(super) fn verify(program: &Program, errors: &mut Errors) {
             errors.check(holds, Law::StoredColumns, || format!("{input}: a column of {ty} cannot lie as{stored}"));
         }
     }
+    for (input, decl) in program.inputs.iter() {
+        verify_computed(program, input, decl, errors);
+        verify_handed(program, input, decl, errors);
+    }
     for (param, decl) in program.params.iter() {
         let holds = decl.ty.repr == decl.ty.sql.default_repr();
         errors.check(holds, Law::Types, || format!("{param} is {}, not in its default representation", decl.ty));
@@ -43,6 +47,10 @@ pub(super) fn verify(program: &Program, errors: &mut Errors) {
         if let Err(message) = verify_literal(literal) {
             errors.push(Law::Literals, format!("{lit} {message}"));
         }
+    }
+    let keys = program.joins.values().flat_map(|join| &join.keys).chain(program.groups.values().flat_map(|groups| &groups.keys));
+    for key in keys.filter(|key| key.sql.is_host()) {
+        errors.push(Law::HostTypes, format!("a key is {key}"));
     }
     for (groups, decl) in program.groups.iter() {
         for acc in &decl.accs {
@@ -53,7 +61,7 @@ pub(super) fn verify(program: &Program, errors: &mut Errors) {
                     SqlType::Decimal { .. } => acc.ty.repr == Repr::I128,
                     _ => false,
                 },
-                AccOp::Min | AccOp::Max => true,
+                AccOp::Min | AccOp::Max => !acc.ty.sql.is_host(),
             };
             errors.check(holds, Law::Accumulators, || format!("{groups}: {} cannot be {}", acc.op.name(), acc.ty));
         }
@@ -76,8 +84,62 @@ pub(super) fn verify(program: &Program, errors: &mut Errors) {
     errors.check(program.stages.values().any(StageDecl::emits), Law::EmittingStages, || "no stage emits".into());
 }
 
+/// Law 21.
+fn verify_computed(program: &Program, input: Input, decl: &InputDecl, errors: &mut Errors) {
+    if decl.computed.is_empty() {
+        return;
+    }
+    if decl.computed.len() > decl.columns.len() {
+        return errors.push(Law::ComputedColumns, format!("{input} computes more columns than it has"));
+    }
+    errors.check(readers(program, input) <= 1, Law::ComputedColumns, || format!("{input} computes columns for several stages"));
+    for (column, computed) in (decl.given()..).zip(&decl.computed) {
+        let Some(opaque) = program.opaques.get(computed.opaque) else {
+            errors.push(Law::Declared, format!("{} is not declared", computed.opaque));
+            continue;
+        };
+        let args: Option<Vec<Type>> = computed.args.iter().map(|arg| decl.columns[..column].get(*arg as usize).copied()).collect();
+        let fits = |have: Type, want: Type| have.sql == want.sql && have.nullable <= want.nullable;
+        let holds = args
+            .is_some_and(|args| args.len() == opaque.args.len() && args.iter().zip(&opaque.args).all(|(have, want)| fits(*have, *want)));
+        errors.check(holds, Law::ComputedColumns, || {
+            format!("{input}: the operands of column {column} are not those of {}", computed.opaque)
+        });
+        let ty = decl.columns[column];
+        let holds = fits(opaque.result, ty) && decl.stored.get(column).is_none_or(|stored| *stored == Stored::Arrow);
+        errors.check(holds, Law::ComputedColumns, || {
+            format!("{input}: column {column} is {ty}, {} yields {}", computed.opaque, opaque.result)
+        });
+    }
+}
+
+/// Law 22, for an input.
+fn verify_handed(program: &Program, input: Input, decl: &InputDecl, errors: &mut Errors) {
+    let hands = |sink: &Sink| matches!(sink, Sink::Hand { input: handed, .. } if *handed == input);
+    let writers = writers(program, hands);
+    if !decl.handed {
+        return errors.check(writers.is_empty(), Law::HandingOver, || format!("{input} is the host's, but a stage hands rows to it"));
+    }
+    let lies = !decl.pinned && decl.stored.iter().all(|stored| *stored == Stored::Arrow);
+    errors.check(lies, Law::HandingOver, || format!("{input} is handed over, but lies as only the host's do"));
+    let reader = program.reader(input);
+    let holds = match (writers.as_slice(), reader) {
+        ([writer], Some(reader)) => *writer < reader && readers(program, input) == 1,
+        _ => false,
+    };
+    errors.check(holds, Law::HandingOver, || format!("{input} does not have one stage that hands it over and one, later, that reads it"));
+}
+
+/// Stages that read an input.
+fn readers(program: &Program, input: Input) -> usize {
+    program.stages.values().filter(|decl| matches!(decl.source, Source::Input { input: read, .. } if read == input)).count()
+}
+
 /// Law 2.
-pub(super) fn verify_type(ty: Type, errors: &mut Errors) {
+pub(super) fn verify_type(program: &Program, ty: Type, errors: &mut Errors) {
+    if let SqlType::Host(host) = ty.sql {
+        errors.check(program.host_types.is_valid(host), Law::Types, || format!("{host} is not declared"));
+    }
     if let SqlType::Decimal { precision, scale } = ty.sql {
         let holds = (1..=MAX_PRECISION).contains(&precision) && scale.unsigned_abs() <= MAX_PRECISION;
         errors.check(holds, Law::Types, || format!("there is no type {ty}"));
@@ -121,7 +183,7 @@ fn int_fits(value: i128, sql: SqlType) -> bool {
         SqlType::UInt32 => u32::try_from(value).is_ok(),
         SqlType::UInt64 => u64::try_from(value).is_ok(),
         SqlType::Decimal { precision, .. } => 10u128.checked_pow(precision.into()).is_none_or(|end| value.unsigned_abs() < end),
-        SqlType::Boolean | SqlType::Float32 | SqlType::Float64 | SqlType::Utf8 => false,
+        SqlType::Boolean | SqlType::Float32 | SqlType::Float64 | SqlType::Utf8 | SqlType::Host(_) => false,
     }
 }
 
@@ -149,9 +211,10 @@ pub(super) fn verify_order(program: &Program, stage: Stage, decl: &StageDecl, er
     if let Sink::Mark { probe } = &decl.sink {
         written_before(stage, probe.join, &builders(probe.join), errors, Place::Sink);
     }
-    let emitted_before = program.stages.iter().take_while(|(s, _)| *s < stage).any(|(_, decl)| decl.emits());
+    let emitted_before = program.stages.keys().take_while(|s| *s < stage).any(|s| program.emits(s));
     errors.place = Some(Place::Sink);
-    errors.check(decl.emits() || !emitted_before, Law::EmittingStages, || "comes after a stage that emits, and does not emit".into());
+    errors
+        .check(program.emits(stage) || !emitted_before, Law::EmittingStages, || "comes after a stage that emits, and does not emit".into());
 }
 
 fn writers(program: &Program, writes: impl Fn(&Sink) -> bool) -> Vec<Stage> {

@@ -3,7 +3,7 @@
 //! Both engines rely on these laws; neither checks them again.
 //!
 //! 1. **Declared.** Every reference to an input, literal, parameter, opaque expression, table or row counter is to one that the program declares.
-//! 2. **Well-formed types.** A decimal has 1 to 38 digits, and at most 38 of them behind or zeros before the point. A type's representation
+//! 2. **Well-formed types.** A type that only the host knows is declared. A decimal has 1 to 38 digits, and at most 38 of them behind or zeros before the point. A type's representation
 //!    is the default of its SQL type; a decimal's may be `i64` as well. A parameter's is the default.
 //! 3. **Literals.** A literal's value is of its type and fits it: integers their width, decimals their precision. Its type is nullable exactly if
 //!    it is null.
@@ -18,7 +18,7 @@
 //!    - `div`: as `mul`, decimals' scales subtract. `rem`: as `add`. `bit_*`: integers of one type.
 //!    - Of these, `neg`, `abs`, `add`, `sub`, `mul` and their checked forms yield a decimal in `i64` only from operands in `i64`; a result in
 //!      `i128` may have operands in either. `div`, `rem`, `convert` and `cast` take and yield any representation.
-//!    - Comparisons and `distinct`, `not_distinct`: operands the same (representations may differ), to boolean.
+//!    - Comparisons and `distinct`, `not_distinct`: operands the same (representations may differ) and not of a host type, to boolean.
 //!    - `convert`: any type to itself, integer to an integer type that holds all its values, boolean to integer, integer or decimal or float to float,
 //!      integer to decimal of scale 0 or more, decimal to decimal of the same scale, `date32` to and from `int32`.
 //!    - `cast`: integer, float or decimal to integer or decimal.
@@ -54,6 +54,11 @@
 //! 19. **Marking sinks.** The probe of a marking sink is of kind `semi` and marks the table's rows.
 //! 20. **Stored columns.** An input says of each column how it lies in a morsel: by offset only integers, dates and decimals, all of whose values from the
 //!     base on fit the type (decimals: 64 bits) and 64 bits with sign; by dictionary only text, of one entry at least.
+//! 21. **Computed columns.** A computed column lies as Arrow has it, is of the type that its opaque expression declares, and takes columns before it, as the expression
+//!     declares its operands; its input is read by one stage.
+//! 22. **Handing over.** An input that is handed over is not pinned, lies as Arrow has it, and has one stage that hands rows to it and one, later, that reads it. A stage
+//!     hands over a value for each column that is not computed, of its SQL type, nullable only where the column is; no stage hands rows to other inputs.
+//! 23. **Host types.** Values of host types are not keys of tables, nor arguments of accumulators other than `count`.
 
 mod declarations;
 mod ops;
@@ -90,6 +95,9 @@ pub enum Law {
     Tracked,
     MarkingSinks,
     StoredColumns,
+    ComputedColumns,
+    HandingOver,
+    HostTypes,
 }
 
 impl Law {

@@ -94,7 +94,7 @@ pub(super) fn binary(op: BinaryOp, a: Type, b: Type, result: Type) -> Rule {
         | BinaryOp::Gt
         | BinaryOp::Ge
         | BinaryOp::NotDistinct
-        | BinaryOp::Distinct => same(x, y) && to == SqlType::Boolean,
+        | BinaryOp::Distinct => same(x, y) && !x.is_host() && to == SqlType::Boolean,
         BinaryOp::And | BinaryOp::Or => [x, y, to] == [SqlType::Boolean; 3],
     };
     rule(holds, || format!("{} does not take {a} and {b} to {result}", op.name()))
@@ -117,6 +117,7 @@ pub(super) fn param(declared: Type, result: Type) -> Rule {
 /// Types of `in`.
 pub(super) fn in_list(a: Type, list: &[&Literal], result: Type) -> Rule {
     rule(result.sql == SqlType::Boolean, || format!("in yields a boolean, not {result}"))?;
+    rule(!a.sql.is_host(), || format!("in does not compare {a}"))?;
     for literal in list {
         rule(literal.ty.sql == a.sql && literal.value != Datum::Null, || {
             format!("in compares {a} with the literal {}: {}", literal.value, literal.ty)

@@ -55,7 +55,7 @@ impl StageVerifier<'_, '_> {
             self.errors.push(Law::DefinitionBeforeUse, format!("{value} has no type"));
             return None;
         };
-        verify_type(ty, self.errors);
+        verify_type(self.program, ty, self.errors);
         if self.known[value] != Known::Undefined {
             self.errors.push(Law::SingleDefinition, format!("{value} is defined twice"));
         }
@@ -304,6 +304,18 @@ impl StageVerifier<'_, '_> {
                         AccOp::Min | AccOp::Max => same_register(arg, acc.ty) && acc.ty.nullable >= (arg.nullable || table.keys.is_empty()),
                     };
                     self.errors.check(holds, Law::Group, || format!("{} as {} does not take {arg}", acc.op.name(), acc.ty));
+                }
+            }
+            Sink::Hand { input, columns } => {
+                let types = self.all_used(columns);
+                let Some(decl) = self.program.inputs.get(*input) else {
+                    return self.errors.push(Law::Declared, format!("{input} is not declared"));
+                };
+                let (found, wanted) = (columns.len(), decl.given());
+                self.errors.check(found == wanted, Law::HandingOver, || format!("{found} values for {wanted} columns of {input}"));
+                for (ty, column) in types.iter().flatten().zip(&decl.columns) {
+                    let holds = ty.sql == column.sql && ty.nullable <= column.nullable;
+                    self.errors.check(holds, Law::HandingOver, || format!("a value is {ty}, the column of {input} {column}"));
                 }
             }
             Sink::Emit { columns } => {

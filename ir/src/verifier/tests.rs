@@ -549,3 +549,81 @@ fn values_without_type() {
     assert!(verify(&program).unwrap_err().iter().all(|error| error.law == Law::DefinitionBeforeUse));
     assert!(program.to_string().contains("v0: unknown"));
 }
+
+/// A program with a host type, a stage that hands its rows over, and a computed column; breaks no law.
+const HANDS: &str = r#"program {
+  host0 "List(Int64)"
+  input0 "t" (host0?, int64) computed(host0? = opaque0(0, 1))
+  input1 "t" (host0?, int64) computed(boolean = opaque1(0)) handed
+  opaque0 "f" (host0?, int64) -> host0?
+  opaque1 "g" (host0?) -> boolean
+  join0 keys(int64) payload(host0?)
+  groups0 keys(int64) accs(count int64)
+  output (host0?)
+
+  s0 "build" {
+    source input0 (v0: host0?, v1: int64, v2: host0?)
+    build join0 keys(v1) payload(v0)
+  }
+
+  s1 "t" {
+    source groups0 (v0: int64, v1: int64)
+    probe join0 inner keys(v1) -> (_, v2: host0?)
+    ;BODY
+    hand input1 (v2, v0)
+  }
+
+  s2 "t" {
+    source input1 (v0: host0?, v1: int64, v2: boolean)
+    filter v2
+    emit (v0)
+  }
+}
+"#;
+
+/// The program that hands over with `from` replaced, its groups filled by a stage of their own.
+fn handed(from: &str, to: &str) -> Vec<String> {
+    let text = HANDS
+        .replace("  s0 ", "  input2 \"g\" (int64)\n  s0 \"fill\" {\n source input2 (v0: int64)\n group groups0 keys(v0) args(v0)\n}\n s1 ");
+    let text = text.replace("s2 \"t\"", "s3 \"t\"").replace("s1 \"t\"", "s2 \"t\"");
+    assert!(from.is_empty() || text.matches(from).count() == 1, "`{from}` names one place");
+    let text = if from.is_empty() { text } else { text.replace(from, to) };
+    errors(&text).iter().map(VerifierError::to_string).collect()
+}
+
+#[test]
+fn law_21_computed_columns() {
+    assert_eq!(handed("", ""), [""; 0]);
+    let breaks = |from: &str, to: &str, message: &str| assert_eq!(handed(from, to), [format!("{message} (law 21)")], "{from} -> {to}");
+    breaks("opaque1(0)", "opaque1(1)", "input1: the operands of column 2 are not those of opaque1");
+    breaks("opaque1(0)", "opaque1(2)", "input1: the operands of column 2 are not those of opaque1");
+    breaks("opaque1(0)", "opaque1()", "input1: the operands of column 2 are not those of opaque1");
+    breaks("(host0?) -> boolean", "(host0) -> boolean", "input1: the operands of column 2 are not those of opaque1");
+    breaks("(host0?) -> boolean", "(host0?) -> boolean?", "input1: column 2 is boolean, opaque1 yields boolean?");
+    assert!(handed("opaque1(0)", "opaque7(0)").iter().any(|error| error.contains("opaque7 is not declared (law 1)")));
+}
+
+#[test]
+fn law_22_handing_over() {
+    let breaks = |from: &str, to: &str, message: &str| assert_eq!(handed(from, to), [format!("{message} (law 22)")], "{from} -> {to}");
+    let one = "input1 does not have one stage that hands it over and one, later, that reads it";
+    breaks("hand input1 (v2, v0)", "hand input1 (v2)", "s2: sink: 1 values for 2 columns of input1");
+    breaks("hand input1 (v2, v0)", "hand input1 (v0, v0)", "s2: sink: a value is int64, the column of input1 host0?");
+    breaks("boolean = opaque1(0)) handed", "boolean = opaque1(0)) pinned handed", "input1 is handed over, but lies as only the host's do");
+    breaks("opaque1(0)) handed", "opaque1(0))", "input1 is the host's, but a stage hands rows to it");
+    breaks("opaque0(0, 1))", "opaque0(0, 1)) handed", "input0 does not have one stage that hands it over and one, later, that reads it");
+    assert_eq!(handed("emit (v0)", "hand input1 (v0, v1)")[0], format!("{one} (law 22)"));
+}
+
+#[test]
+fn law_23_host_types() {
+    let found = |from: &str, to: &str| handed(from, to);
+    assert!(found("join0 keys(int64) payload", "join0 keys(host0?) payload").contains(&"a key is host0? (law 23)".to_string()));
+    assert!(found("groups0 keys(int64)", "groups0 keys(host0)").contains(&"a key is host0 (law 23)".to_string()));
+    assert!(found("accs(count int64)", "accs(min host0?)").iter().any(|error| error.contains("min cannot be host0?")));
+    let law_6 = |op: &str| found(";BODY", op).iter().any(|error| error.ends_with("(law 6)"));
+    assert!(law_6("\nv10: boolean? = eq v2, v2"));
+    assert!(law_6("\nv10: boolean? = in v2 []"));
+    assert_eq!(found(";BODY", "\nv10: boolean = is_null v2"), [""; 0]);
+    assert!(found("opaque1 \"g\" (host0?)", "opaque1 \"g\" (host7?)").contains(&"host7 is not declared (law 2)".to_string()));
+}

@@ -9,6 +9,7 @@ use stagefuse_ir::{EntityRef, Value};
 use super::load;
 use super::plan::StagePlan;
 use super::vector::{Buf, Vector, gather, select};
+use crate::arrays::Held;
 use crate::error::Error;
 use crate::run::shared::Shared;
 use crate::worker::Worker;
@@ -45,12 +46,25 @@ pub(crate) struct Frame<'a> {
     entries: Vec<Entries>,
     /// Arrays that the host's expressions made, whose text vectors refer to.
     pub(crate) kept: Vec<ArrayRef>,
+    /// Those of host types, whose rows are referred to.
+    pub(crate) held: Held,
 }
 
 impl<'a> Frame<'a> {
     pub(crate) fn new(run: &'a Shared, plan: &'a StagePlan, worker: &'a mut Worker, morsel: &'a Morsel) -> Self {
         let entries_of = vec![u32::MAX; plan.fields.len()];
-        Frame { run, plan, worker, morsel, first: 0, levels: vec![], entries_of, entries: vec![], kept: vec![] }
+        Frame {
+            run,
+            plan,
+            worker,
+            morsel,
+            first: 0,
+            levels: vec![],
+            entries_of,
+            entries: vec![],
+            kept: vec![],
+            held: Held::new(&run.arrays),
+        }
     }
 
     /// Begins with the rows of the chunk.

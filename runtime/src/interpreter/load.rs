@@ -53,6 +53,15 @@ pub(crate) fn column(view: &ColumnView, ty: Type, stored: Stored, first: usize, 
             }
             Ok(Vector::new::<StrRef>(texts, valid))
         }
+        Storage::Rows => {
+            let first = (view.values as u64).wrapping_add(first as u64);
+            let row = |row: u64| (first + row) as i64;
+            let rows: Buf<i64> = match map {
+                None => (0..rows as u64).map(row).collect(),
+                Some(map) => map.iter().map(|at| row(u64::from(*at))).collect(),
+            };
+            Ok(Vector::new::<i64>(rows, valid))
+        }
         Storage::Fixed(_) => match (ty.sql, ty.sql.default_repr()) {
             (SqlType::Float32, _) => fixed!(f32, f32),
             (SqlType::Float64, _) => fixed!(f64, f64),

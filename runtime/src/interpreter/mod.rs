@@ -19,7 +19,7 @@ mod vector;
 pub(crate) use plan::StagePlan;
 
 use stagefuse_ir::abi::{Morsel, Status};
-use stagefuse_ir::{JoinRows, Source, StmtKind};
+use stagefuse_ir::{JoinRows, Sink, Source, StmtKind};
 
 use crate::error::Error;
 use crate::run::shared::Shared;
@@ -60,7 +60,10 @@ fn run_chunks(run: &Shared, plan: &StagePlan, worker: &mut Worker, morsel: &Mors
             frame.push_filter(&matched, which == JoinRows::Matched)?;
         }
         more = run_from(&mut frame, 0)?;
-        if !frame.kept.is_empty() && plan.decl.emits() {
+        if plan.keeps_arrays {
+            frame.held.keep(&run.memory)?;
+        }
+        if !frame.kept.is_empty() && matches!(plan.decl.sink, Sink::Emit { .. } | Sink::Hand { .. }) {
             // Buffered rows may refer to text of the host's arrays, which go with the chunk.
             frame.worker.flush()?;
         }

@@ -13,6 +13,7 @@ use super::level::Frame;
 use super::load;
 use super::scalar::cast::resize;
 use super::vector::{Data, Vector};
+use crate::arrays::Arrays;
 use crate::builtins::strings;
 use crate::columns::arrow_type;
 use crate::error::Error;
@@ -23,14 +24,21 @@ pub(crate) fn eval(frame: &mut Frame<'_>, opaque: Opaque, args: &[Value]) -> Res
     let mut arrays = Vec::with_capacity(args.len());
     for arg in args {
         let vector = frame.get(*arg)?;
-        arrays.push(to_array(&vector, frame.plan.ty(*arg), rows)?);
+        arrays.push(to_array(&vector, frame.plan.ty(*arg), rows, &run.arrays)?);
     }
     let result = run.opaques[opaque.index()].evaluate(&arrays, rows).map_err(Error::Opaque)?;
     if result.len() != rows {
         return Err(Error::Internal(format!("an expression yielded {} values for {rows} rows", result.len())));
     }
     let ty = run.program.opaques[opaque].result;
-    let wanted = arrow_type(ty.sql);
+    if ty.sql.is_host() {
+        let nulls = result.logical_nulls();
+        let valid = nulls.map(|nulls| Rc::new((0..rows).map(|row| u8::from(nulls.is_valid(row))).collect()));
+        let first = frame.held.add(&result) as i64;
+        frame.kept.push(result);
+        return Ok(Rc::new(Vector::new::<i64>((0..rows as i64).map(|row| first + row).collect(), valid)));
+    }
+    let wanted = run.arrays.arrow_type(ty.sql);
     let result = if *result.data_type() == wanted { result } else { cast(&result, &wanted)? };
     let vector = from_array(&result, ty, rows)?;
     if ty.sql == SqlType::Utf8 {
@@ -40,7 +48,7 @@ pub(crate) fn eval(frame: &mut Frame<'_>, opaque: Opaque, args: &[Value]) -> Res
     Ok(Rc::new(vector))
 }
 
-fn to_array(vector: &Rc<Vector>, ty: Type, rows: usize) -> Result<ArrayRef, Error> {
+fn to_array(vector: &Rc<Vector>, ty: Type, rows: usize, arrays: &Arrays) -> Result<ArrayRef, Error> {
     let vector = if vector.repr().is_int() { resize(vector, ty.sql.default_repr())? } else { Rc::clone(vector) };
     let expanded;
     let vector = if vector.constant {
@@ -51,6 +59,10 @@ fn to_array(vector: &Rc<Vector>, ty: Type, rows: usize) -> Result<ArrayRef, Erro
     };
     let nulls = vector.valid.as_ref().map(|valid| NullBuffer::new(BooleanBuffer::collect_bool(rows, |row| valid[row] != 0)));
     Ok(match &vector.data {
+        Data::I64(values) if ty.sql.is_host() => {
+            let references: Vec<u64> = values.iter().map(|reference| *reference as u64).collect();
+            arrays.gather(ty.sql, &references, |row| vector.is_valid(row))?
+        }
         Data::Bool(values) => Arc::new(BooleanArray::new(BooleanBuffer::collect_bool(rows, |row| values[row] != 0), nulls)),
         Data::Str(values) => {
             let mut builder = StringViewBuilder::with_capacity(rows);
@@ -110,6 +122,8 @@ fn from_array(array: &ArrayRef, ty: Type, rows: usize) -> Result<Vector, Error> 
             buffers.extend(texts.data_buffers().iter().map(|buffer| buffer.as_ptr()));
             view.values = texts.views().as_ptr().cast();
         }
+        // Rows of host types have been looked after.
+        Storage::Rows => return Err(Error::Internal("an array of a host type".into())),
         // SAFETY: the buffer holds `offset + len` values of this width.
         Storage::Fixed(width) => view.values = unsafe { data.buffers()[0].as_ptr().add(data.offset() * width as usize) },
     }

@@ -1,7 +1,7 @@
 //! What is prepared once for each stage of a run.
 
 use stagefuse_ir::layout::{Field, RowLayout};
-use stagefuse_ir::{EntityRef, Program, Source, Stage, StageDecl, Stored, Type, Value};
+use stagefuse_ir::{EntityRef, Program, Sink, Source, Stage, StageDecl, Stored, Type, Value};
 
 /// A stage, ready to be interpreted.
 pub(crate) struct StagePlan {
@@ -12,6 +12,8 @@ pub(crate) struct StagePlan {
     pub(crate) columns: Vec<Option<usize>>,
     /// By column of the morsel: how it lies there.
     pub(crate) stored: Vec<Stored>,
+    /// Whether references to rows of the host's arrays are stored.
+    pub(crate) keeps_arrays: bool,
     /// Bytes between the source's rows, where it is a table.
     pub(crate) source_stride: usize,
     /// The byte that tells whether a row of the source, a join table, was matched.
@@ -28,9 +30,13 @@ impl StagePlan {
             fields: vec![None; count],
             columns: vec![None; count],
             stored: vec![],
+            keeps_arrays: false,
             source_stride: 0,
             source_matched: None,
         };
+        if let Sink::Build { join, .. } = plan.decl.sink {
+            plan.keeps_arrays = program.joins[join].payload.iter().any(|ty| ty.sql.is_host());
+        }
         let source = match plan.decl.source {
             Source::Input { .. } => None,
             Source::Groups(groups) => Some(RowLayout::groups(&program.groups[groups])),

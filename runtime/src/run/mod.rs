@@ -6,12 +6,12 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use arrow::array::RecordBatch;
+use arrow::array::{Array, ArrayRef, RecordBatch};
 use stagefuse_ir::abi::{MAX_MORSEL_ROWS, Morsel, Status};
-use stagefuse_ir::{EntityRef, Sink, Source, Stage};
+use stagefuse_ir::{EntityRef, Input, InputDecl, Sink, Source, Stage};
 
 use crate::columns::Columns;
-use crate::compact::Block;
+use crate::compact::CompactTable;
 use crate::config::{Engine, RunConfig};
 use crate::error::Error;
 use crate::interpreter;
@@ -90,14 +90,13 @@ impl Run {
     /// # Errors
     /// What the stage's operations raise.
     pub fn run_batch(&self, stage: Stage, worker: &mut Worker, batch: &RecordBatch) -> Result<Flow, Error> {
-        let Source::Input { input, .. } = self.shared.program.stages[stage].source else {
-            return Err(Error::Internal(format!("{stage} reads no batches")));
-        };
-        let columns = Columns::new(batch, &self.shared.program.inputs[input])?;
+        let decl = &self.shared.program.inputs[self.input(stage)?];
+        let mut columns = Columns::new(batch, decl, &self.shared.arrays)?;
+        self.compute(decl, &mut columns, 0, batch.num_rows(), |column| Ok(Arc::clone(batch.column(column))))?;
         self.run_columns(stage, worker, columns, 0, batch.num_rows())
     }
 
-    /// Runs a stage over rows of a block of a compact table, of whose columns `columns` are the input's: `rows` rows from row `first` on.
+    /// Runs a stage over rows of a partition of a compact table, of whose columns `columns` are the input's: `rows` rows from row `first` on.
     ///
     /// # Errors
     /// What the stage's operations raise.
@@ -105,36 +104,73 @@ impl Run {
         &self,
         stage: Stage,
         worker: &mut Worker,
-        block: &Block,
+        (table, partition): (&CompactTable, usize),
         columns: &[usize],
         first: usize,
         rows: usize,
     ) -> Result<Flow, Error> {
-        let Source::Input { input, .. } = self.shared.program.stages[stage].source else {
-            return Err(Error::Internal(format!("{stage} reads no batches")));
-        };
-        if first + rows > block.rows() {
-            return Err(Error::Internal(format!("rows {first} to {} of a block of {}", first + rows, block.rows())));
+        let decl = &self.shared.program.inputs[self.input(stage)?];
+        let block = table.partitions().get(partition).filter(|block| first + rows <= block.rows());
+        let block = block.ok_or_else(|| Error::Internal(format!("no rows {first} to {} in partition {partition}", first + rows)))?;
+        let mut of_block = Columns::of_block(block, columns, decl, &self.shared.arrays)?;
+        let decode = |column: usize| Ok(Arc::clone(table.decode(partition, &[columns[column]], first, rows)?.column(0)));
+        self.compute(decl, &mut of_block, first, rows, decode)?;
+        self.run_columns(stage, worker, of_block, first, rows)
+    }
+
+    fn input(&self, stage: Stage) -> Result<Input, Error> {
+        match self.shared.program.stages[stage].source {
+            Source::Input { input, .. } => Ok(input),
+            Source::Groups(_) | Source::Join(..) => Err(Error::Internal(format!("{stage} reads no batches"))),
         }
-        let columns = Columns::of_block(block, columns, &self.shared.program.inputs[input])?;
-        self.run_columns(stage, worker, columns, first, rows)
+    }
+
+    /// Adds the columns that the host computes; `given` yields the others, from row `first` on.
+    fn compute(
+        &self,
+        decl: &InputDecl,
+        columns: &mut Columns,
+        first: usize,
+        rows: usize,
+        given: impl Fn(usize) -> Result<ArrayRef, Error>,
+    ) -> Result<(), Error> {
+        let mut results: Vec<ArrayRef> = vec![];
+        for (computed, ty) in decl.computed.iter().zip(&decl.columns[decl.given()..]) {
+            let args = computed.args.iter().map(|arg| match (*arg as usize).checked_sub(decl.given()) {
+                Some(result) => Ok(Arc::clone(&results[result])),
+                None => given(*arg as usize),
+            });
+            let args = args.collect::<Result<Vec<_>, Error>>()?;
+            let result = self.shared.opaques[computed.opaque.index()].evaluate(&args, rows).map_err(Error::Opaque)?;
+            if result.len() != rows || (!ty.nullable && result.logical_null_count() > 0) {
+                let nulls = result.logical_null_count();
+                return Err(Error::Internal(format!("{ty} for {rows} rows came as {} values, {nulls} of them null", result.len())));
+            }
+            columns.add(&result, *ty, first, &self.shared.arrays)?;
+            results.push(result);
+        }
+        Ok(())
     }
 
     fn run_columns(&self, stage: Stage, worker: &mut Worker, mut columns: Columns, first: usize, rows: usize) -> Result<Flow, Error> {
-        worker.enter(stage)?;
         let mut flow = Flow::More;
         for at in (first..first + rows).step_by(MAX_MORSEL_ROWS) {
             let rows = MAX_MORSEL_ROWS.min(first + rows - at);
             let morsel = Morsel { rows: rows as u64, columns: columns.at(at).as_ptr(), entries: std::ptr::null_mut() };
+            worker.enter(stage)?;
             // SAFETY: the views are of `rows` rows, which `columns` keeps alive.
             flow = unsafe { self.run_morsel(stage, worker, &morsel)? };
-            if flow == Flow::Done {
+            // What has been handed over waits for as long as it must, so that it does not pile up.
+            if flow == Flow::Done || self.hand_over(stage, worker)? == Flow::Done {
+                flow = Flow::Done;
                 break;
             }
         }
-        // Emitted text may refer to the columns, so that it must be flushed before they go.
-        self.flush(stage, worker)?;
-        Ok(flow)
+        if self.shared.stages[stage.index()].plan.keeps_arrays {
+            columns.held.keep(&self.shared.memory)?;
+        }
+        // Buffered rows may refer to the columns, so that they must be flushed before those go.
+        if self.flush(stage, worker)? == Flow::Done { Ok(Flow::Done) } else { Ok(flow) }
     }
 
     /// A cursor over one partition of the table that a stage reads. Merges the partition of a group table where that has not been done.
@@ -197,8 +233,7 @@ impl Run {
         let morsel = Morsel { rows: rows as u64, columns: std::ptr::null(), entries };
         // SAFETY: the rows lie next to each other in a table that the cursor or the run keeps.
         let flow = unsafe { self.run_morsel(stage, worker, &morsel)? };
-        self.flush(stage, worker)?;
-        Ok(flow)
+        if self.flush(stage, worker)? == Flow::Done { Ok(Flow::Done) } else { Ok(flow) }
     }
 
     /// # Safety
@@ -222,18 +257,32 @@ impl Run {
         let flow = flow.and_then(|flow| counted.map(|()| flow));
         if flow.is_err() {
             // The worker goes back to the pool, and the rows' text may refer to a batch that goes.
-            worker.output.discard();
+            worker.discard();
         }
         flow
     }
 
-    fn flush(&self, stage: Stage, worker: &mut Worker) -> Result<(), Error> {
-        if !self.shared.program.stages[stage].emits() {
-            return Ok(());
+    /// Makes batches of the rows that a stage has buffered, and runs the stage that it hands them to.
+    fn flush(&self, stage: Stage, worker: &mut Worker) -> Result<Flow, Error> {
+        if !matches!(self.shared.program.stages[stage].sink, Sink::Emit { .. } | Sink::Hand { .. }) {
+            return Ok(Flow::More);
         }
+        worker.enter(stage)?;
         worker.flush()?;
-        self.shared.stages[stage.index()].rows_out.fetch_add(worker.output.take_rows(), Ordering::Relaxed);
-        Ok(())
+        self.shared.stages[stage.index()].rows_out.fetch_add(worker.take_flushed(), Ordering::Relaxed);
+        self.hand_over(stage, worker)
+    }
+
+    /// Runs the stage that another one hands its rows to over those that are there.
+    fn hand_over(&self, stage: Stage, worker: &mut Worker) -> Result<Flow, Error> {
+        let Sink::Hand { input, .. } = self.shared.program.stages[stage].sink else { return Ok(Flow::More) };
+        let reader = self.shared.program.reader(input).ok_or_else(|| Error::Internal(format!("nobody reads {input}")))?;
+        for batch in worker.take_handed(input) {
+            if self.run_batch(reader, worker, &batch)? == Flow::Done {
+                return Ok(Flow::Done);
+            }
+        }
+        Ok(Flow::More)
     }
 
     /// After the last morsel of a stage, with every worker back: collects what it built, and tells how many parts are left to do.
@@ -265,7 +314,7 @@ impl Run {
                 self.shared.groups[groups.index()].complete(&self.shared.group_layouts[groups.index()], tables);
                 Ok(0)
             }
-            Sink::Mark { .. } | Sink::Emit { .. } => Ok(0),
+            Sink::Mark { .. } | Sink::Hand { .. } | Sink::Emit { .. } => Ok(0),
         }
     }
 

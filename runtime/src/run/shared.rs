@@ -4,11 +4,12 @@ use std::cell::UnsafeCell;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use stagefuse_ir::abi::LimitHead;
 use stagefuse_ir::layout::{RowLayout, coded_keys};
-use stagefuse_ir::{Groups, GroupsDecl, Join, Program, Sink, Source, Stage};
+use stagefuse_ir::{Groups, GroupsDecl, Join, Program, Sink, Source, Stage, Type};
 
+use crate::arrays::Arrays;
 use crate::config::{Engine, OpaqueExpr, RunConfig};
 use crate::error::Error;
 use crate::interpreter::StagePlan;
@@ -87,6 +88,7 @@ pub(crate) struct Shared {
     pub(crate) program: Arc<Program>,
     pub(crate) schema: SchemaRef,
     pub(crate) opaques: Vec<Arc<dyn OpaqueExpr>>,
+    pub(crate) arrays: Arc<Arrays>,
     pub(crate) partitions: usize,
     pub(crate) literals: Literals,
     pub(crate) stages: Vec<StageState>,
@@ -106,10 +108,13 @@ unsafe impl Sync for Shared {}
 
 impl Shared {
     pub(crate) fn new(config: RunConfig) -> Result<Self, Error> {
-        let RunConfig { program, engines, opaques, params, schema, partitions, memory } = config;
+        let RunConfig { program, engines, host_types, opaques, params, schema, partitions, memory } = config;
         if engines.len() != program.stages.len() || opaques.len() != program.opaques.len() || schema.fields().len() != program.output.len()
         {
             return Err(Error::Internal("engines, opaque expressions or schema do not fit the program".into()));
+        }
+        if host_types.len() != program.host_types.len() {
+            return Err(Error::Internal("host types do not fit the program".into()));
         }
         if partitions == 0 {
             return Err(Error::Internal("a run has one partition at least".into()));
@@ -127,10 +132,19 @@ impl Shared {
             memory: Memory::new(memory),
             schema,
             opaques,
+            arrays: Arc::new(Arrays::new(host_types)),
             partitions,
             literals,
             program,
         })
+    }
+}
+
+impl Shared {
+    /// A schema of columns of these types, as stages read them.
+    pub(crate) fn handed_schema(&self, types: &[Type]) -> SchemaRef {
+        let fields = types.iter().map(|ty| Field::new("", self.arrays.arrow_type(ty.sql), ty.nullable));
+        Arc::new(Schema::new(fields.collect::<Vec<_>>()))
     }
 }
 
@@ -145,7 +159,7 @@ impl StageState {
         let state = |sink: &Sink| match sink {
             Sink::Build { join, .. } => (Some(*join), None),
             Sink::Group { groups, .. } => (None, Some(*groups)),
-            Sink::Mark { .. } | Sink::Emit { .. } => (None, None),
+            Sink::Mark { .. } | Sink::Hand { .. } | Sink::Emit { .. } => (None, None),
         };
         let written = state(&decl.sink);
         let last_writer = program.stages.iter().all(|(other, decl)| other <= stage || state(&decl.sink) != written);

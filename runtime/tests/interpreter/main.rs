@@ -25,6 +25,7 @@ pub fn run_with(program: &str, inputs: &[Vec<RecordBatch>], opaques: Vec<Arc<dyn
     let fields: Vec<Field> =
         program.output.iter().enumerate().map(|(at, ty)| Field::new(format!("c{at}"), data_type(ty.sql), ty.nullable)).collect();
     let run = Run::new(RunConfig {
+        host_types: vec![],
         program: Arc::clone(&program),
         engines: program.stages.keys().map(|_| Engine::Interpreted).collect(),
         opaques,
@@ -98,6 +99,7 @@ pub fn data_type(sql: SqlType) -> DataType {
         SqlType::Decimal { precision, scale } => DataType::Decimal128(precision, scale),
         SqlType::Date32 => DataType::Date32,
         SqlType::Utf8 => DataType::Utf8View,
+        SqlType::Host(_) => panic!("tests here declare no host type"),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::lower::{Lowering, Result};
 
 impl Lowering {
     pub(super) fn case(&mut self, scope: &mut Scope<'_>, expr: &Arc<dyn PhysicalExpr>, case: &CaseExpr) -> Result<Option<Value>> {
-        let Some(ty) = self.result_type(scope, expr) else { return Ok(None) };
+        let Some(ty) = self.any_result_type(scope, expr) else { return Ok(None) };
         let operand = match case.expr() {
             Some(operand) => Some(self.scoped(scope, operand)?),
             None => None,
@@ -33,7 +33,7 @@ impl Lowering {
         let mut condition = self.scoped(scope, when)?;
         if let Some(operand) = operand {
             let (a, b) = (scope.s.ty(operand), scope.s.ty(condition));
-            if a.sql != b.sql {
+            if a.sql != b.sql || a.sql.is_host() {
                 return Ok(None);
             }
             condition = scope.s.binary(BinaryOp::Eq, operand, condition, Type::boolean(a.nullable || b.nullable));

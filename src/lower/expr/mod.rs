@@ -53,11 +53,25 @@ impl Lowering {
             return self.opaque(scope, expr);
         }
         scope.depth += 1;
+        let (mark, opaques) = (scope.s.mark(), self.opaques.len());
         let value = self.known(scope, expr);
         scope.depth -= 1;
         match value? {
-            Some(value) => Ok(value),
-            None => self.opaque(scope, expr),
+            // What only some rows reach cannot be lifted out of a stage: then DataFusion evaluates all of it, which knows which rows those are.
+            Some(value) if self.opaques.len() == opaques || !scope.s.has_nested_opaque(mark) => Ok(value),
+            _ => {
+                scope.s.take_back(mark);
+                self.take_back_opaques(opaques);
+                self.opaque(scope, expr)
+            }
+        }
+    }
+
+    fn take_back_opaques(&mut self, count: usize) {
+        if self.opaques.len() > count {
+            self.opaques.truncate(count);
+            let known = std::mem::take(&mut self.p.program_mut().opaques);
+            self.p.program_mut().opaques = known.into_iter().take(count).map(|(_, decl)| decl).collect();
         }
     }
 
@@ -137,7 +151,7 @@ impl Lowering {
             (Some(sa), Some(sb)) => (self.rescale_up(scope.s, a, (sb - sa).max(0))?, self.rescale_up(scope.s, b, (sa - sb).max(0))?),
             // Arrow 59 holds -0.0 and 0.0 equal; the IR's order does not. A sum with 0.0 turns one into the other.
             _ if ta.sql == tb.sql && ta.sql.is_float() => (self.unsigned_zero(scope, a), self.unsigned_zero(scope, b)),
-            _ if ta.sql == tb.sql => (a, b),
+            _ if ta.sql == tb.sql && !ta.sql.is_host() => (a, b),
             _ => return Ok(None),
         };
         let own = matches!(op, BinaryOp::Distinct | BinaryOp::NotDistinct);
@@ -211,7 +225,7 @@ impl Lowering {
                 _ => return Ok(None),
             }
         }
-        if ty.sql.is_float() {
+        if ty.sql.is_float() || ty.sql.is_host() {
             return Ok(None);
         }
         let mut found = scope.s.op(Op::In(value, lits), Type::boolean(ty.nullable));
@@ -287,6 +301,12 @@ impl Lowering {
         let date = self.scoped(scope, date)?;
         let ty = scope.s.ty(date);
         Ok((ty.sql == SqlType::Date32).then(|| scope.s.unary(op, date, Type::new(SqlType::Int32, ty.nullable))))
+    }
+
+    /// The type of an expression's result, be it one that only the host knows.
+    fn any_result_type(&mut self, scope: &Scope<'_>, expr: &Arc<dyn PhysicalExpr>) -> Option<Type> {
+        let nullable = expr.nullable(scope.schema).unwrap_or(true);
+        Some(self.any_type(&expr.data_type(scope.schema).ok()?, nullable))
     }
 
     /// The IR's type of an expression's result.

@@ -18,7 +18,7 @@ use crate::lower::{Lowering, Result, declined};
 
 impl Lowering {
     pub(super) fn opaque(&mut self, scope: &mut Scope<'_>, expr: &Arc<dyn PhysicalExpr>) -> Result<Value> {
-        let Some(result) = self.result_type(scope, expr) else { return declined(format!("the type of {expr}")) };
+        let Some(result) = self.any_result_type(scope, expr) else { return declined(format!("the type of {expr}")) };
         if is_volatile(expr) {
             return declined(format!("{expr} is volatile"));
         }
@@ -67,7 +67,10 @@ struct HostExpr {
 
 impl OpaqueExpr for HostExpr {
     fn evaluate(&self, args: &[ArrayRef], rows: usize) -> std::result::Result<ArrayRef, Box<dyn std::error::Error + Send + Sync>> {
-        let columns = args.iter().zip(self.schema.fields()).map(|(arg, field)| cast(arg, field.data_type()));
+        let columns = args.iter().zip(self.schema.fields()).map(|(arg, field)| match arg.data_type() == field.data_type() {
+            true => Ok(Arc::clone(arg)),
+            false => cast(arg, field.data_type()),
+        });
         let columns = columns.collect::<std::result::Result<Vec<_>, _>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         let batch = RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?;

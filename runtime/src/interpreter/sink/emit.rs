@@ -1,4 +1,4 @@
-//! Rows of the program's output.
+//! Rows of the program's output, or of another stage's input.
 
 use stagefuse_ir::abi::{OUT_ROWS, StrRef};
 use stagefuse_ir::{Repr, Value};
@@ -9,10 +9,10 @@ use crate::interpreter::scalar::cast::resize;
 use crate::interpreter::vector::{Data, Prim, Vector};
 
 pub(super) fn run(frame: &mut Frame<'_>, columns: &[Value]) -> Result<(), Error> {
-    let run = frame.run;
+    let types = frame.run.program.out_columns(&frame.plan.decl.sink);
     let rows = frame.rows();
     let mut vectors = Vec::with_capacity(columns.len());
-    for (value, ty) in columns.iter().zip(&run.program.output) {
+    for (value, ty) in columns.iter().zip(types) {
         let vector = frame.get(*value)?;
         vectors.push(if ty.sql.default_repr() == Repr::Str { vector } else { resize(&vector, ty.sql.default_repr())? });
     }
@@ -22,8 +22,8 @@ pub(super) fn run(frame: &mut Frame<'_>, columns: &[Value]) -> Result<(), Error>
         // SAFETY: the worker owns the head; no reference to it is held elsewhere while the stage runs.
         let buffered = unsafe { (*head).rows } as usize;
         let count = (rows - from).min(OUT_ROWS - buffered);
-        for (column, (vector, ty)) in vectors.iter().zip(&run.program.output).enumerate() {
-            // SAFETY: there is an output column for each column of the output.
+        for (column, (vector, ty)) in vectors.iter().zip(types).enumerate() {
+            // SAFETY: there is an output column for each that the sink writes.
             let out = unsafe { *(*head).columns.add(column) };
             match &vector.data {
                 Data::Bool(_) => put::<u8>(vector, from, count, out.values, buffered),

@@ -17,6 +17,6 @@ pub(crate) fn run(frame: &mut Frame<'_>) -> Result<(), Error> {
         Sink::Build { join, keys, payload } => build::run(frame, *join, keys, payload),
         Sink::Mark { probe } => probe::run(frame, probe, None).map(|_| ()),
         Sink::Group { groups, keys, args } => group::run(frame, *groups, keys, args),
-        Sink::Emit { columns } => emit::run(frame, columns),
+        Sink::Hand { columns, .. } | Sink::Emit { columns } => emit::run(frame, columns),
     }
 }
