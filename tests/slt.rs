@@ -16,6 +16,7 @@ use sqllogictest::{DefaultColumnType, Record};
 const TIES: &[&str] = &[
     "select * from information_schema.routines",
     "SELECT t1.id, sub.data",
+    "LAST_VALUE(e.amount ORDER BY e.sn) AS last_rate",
     "select column1, count(*) as cnt from foo group by column1 order by count(*) desc",
 ];
 
