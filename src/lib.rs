@@ -63,7 +63,7 @@ mod tests;
 
 pub use config::{Count, Mode, OptLevel, StagefuseConfig, Switch, TINY_INPUT_ROWS};
 pub use error::Error;
-pub use exec::{CompiledExec, EngineKind, StageMetrics};
+pub use exec::{CompiledExec, EngineKind, RowsProcessed, StageMetrics};
 pub use explain::Dump;
 pub use fallback::FallbackReason;
 pub use rule::{StagefuseBuilder, StagefuseRule, with_stagefuse};

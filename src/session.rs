@@ -14,7 +14,7 @@ use datafusion::prelude::{CsvReadOptions, DataFrame, JsonReadOptions, ParquetRea
 
 use crate::config::{Mode, StagefuseConfig};
 use crate::error::Error;
-use crate::exec::StageMetrics;
+use crate::exec::{RowsProcessed, StageMetrics};
 use crate::explain::{self, Dump};
 use crate::rule::StagefuseBuilder;
 use crate::sql::{self, Statement};
@@ -266,6 +266,12 @@ impl Query {
     pub fn metrics(&self) -> Result<Vec<StageMetrics>, Error> {
         let plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(plan.iter().flat_map(explain::compiled_nodes).flat_map(|node| node.stages()).collect())
+    }
+
+    /// How many rows each engine processed when the query ran last.
+    pub fn rows_processed(&self) -> RowsProcessed {
+        let plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
+        plan.as_ref().map(RowsProcessed::of).unwrap_or_default()
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! `STAGEFUSE_SLT=DIR cargo test --test slt [-- FILE..]`, where DIR is `test_files` of the crate `datafusion-sqllogictest` of DataFusion's
 //! version. Every record runs in two sessions of the same file, one without the rule and one with it in mode `compiled`; what the file expects
-//! does not matter, since it was written for a DataFusion with more features. Without the variable there is nothing to do.
+//! does not matter, since it was written for a DataFusion with more features. Without the variable there is nothing to do. `STAGEFUSE_SLT_MODE` is another mode; times are
+//! those of statements that both sessions answer (in a release build they say something).
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -22,6 +23,9 @@ const TIES: &[&str] = &[
 
 /// What a statement came to: its rows as text, or its error.
 type Outcome = Result<Vec<String>, String>;
+
+/// Files that take less say nothing about speed.
+const WORTH_COMPARING: Duration = Duration::from_millis(50);
 
 /// How long one statement may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -75,26 +79,39 @@ fn main() -> ExitCode {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).thread_stack_size(16 << 20).enable_all().build().expect("a runtime");
     let mut total = Tally::default();
+    let mut slower = vec![];
     for file in &files {
-        let start = Instant::now();
         let tally = runtime.block_on(run(file));
         let name = file.strip_prefix(&folder).unwrap_or(file).display();
         println!(
-            "{name}: {} same, {} different, {} not answered by DataFusion here, {:.1} s",
+            "{name}: {} same, {} different, {} not answered by DataFusion here; DataFusion {:.2} s, Stagefuse {:.2} s",
             tally.same,
             tally.different,
             tally.unanswered,
-            start.elapsed().as_secs_f64()
+            tally.times[0].as_secs_f64(),
+            tally.times[1].as_secs_f64()
         );
         total.same += tally.same;
         total.different += tally.different;
         total.unanswered += tally.unanswered;
         total.excluded += tally.excluded;
+        for (sum, time) in total.times.iter_mut().zip(tally.times) {
+            *sum += time;
+        }
+        if tally.times[1].as_secs_f64() > 1.3 * tally.times[0].as_secs_f64() && tally.times[0] >= WORTH_COMPARING {
+            slower.push(format!("{name} {:.2}x", tally.times[1].as_secs_f64() / tally.times[0].as_secs_f64()));
+        }
     }
     println!(
-        "total: {} same, {} different, {} excluded, {} not answered by DataFusion here",
-        total.same, total.different, total.excluded, total.unanswered
+        "total: {} same, {} different, {} excluded, {} not answered by DataFusion here; DataFusion {:.1} s, Stagefuse {:.1} s",
+        total.same,
+        total.different,
+        total.excluded,
+        total.unanswered,
+        total.times[0].as_secs_f64(),
+        total.times[1].as_secs_f64()
     );
+    println!("more than 1.3 times slower, of files of {WORTH_COMPARING:?} and more: {}", slower.join(", "));
     if total.same == 0 {
         println!("nothing was compared: STAGEFUSE_SLT has to name a folder of .slt files, and the arguments parts of their names");
         return ExitCode::FAILURE;
@@ -108,6 +125,8 @@ struct Tally {
     different: usize,
     unanswered: usize,
     excluded: usize,
+    /// What the answers of each session took, of statements that both answered.
+    times: [Duration; 2],
 }
 
 fn find(folder: &Path, files: &mut Vec<PathBuf>) {
@@ -140,7 +159,8 @@ async fn run(file: &Path) -> Tally {
         }
     };
     let [plain, ours] = sessions();
-    ours.sql("SET stagefuse.mode = 'compiled'").await.expect("a setting");
+    let mode = std::env::var("STAGEFUSE_SLT_MODE").unwrap_or_else(|_| "compiled".to_owned());
+    ours.sql(&format!("SET stagefuse.mode = '{mode}'")).await.expect("STAGEFUSE_SLT_MODE is a mode");
     for record in records {
         let (sql, place) = match record {
             Record::Statement { sql, loc, .. } | Record::Query { sql, loc, .. } => (sql, loc),
@@ -152,8 +172,14 @@ async fn run(file: &Path) -> Tally {
         if ["EXPLAIN", "SHOW", "COPY"].iter().any(|word| start.starts_with(word)) || sql.contains("df_settings") {
             continue;
         }
+        let begin = Instant::now();
         let expected = outcome(&plain, &sql).await;
+        let middle = Instant::now();
         let got = outcome(&ours, &sql).await;
+        if expected.is_ok() && got.is_ok() {
+            tally.times[0] += middle - begin;
+            tally.times[1] += middle.elapsed();
+        }
         let same = match (&expected, &got) {
             (Err(expected), Err(got)) => fault(expected) || !fault(got),
             (Ok(expected), Ok(got)) => same(expected, got, is_ordered(&start) && !TIES.iter().any(|tie| sql.contains(tie))),

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use serde_json::json;
+use stagefuse::RowsProcessed;
 
 use super::measure::{Measured, Measurement};
 use crate::cli::arguments::{BenchArguments, Mode};
@@ -63,6 +64,8 @@ impl Report {
             "first_ms": number(of.first), "min_ms": number(of.min()), "median_ms": number(of.median()), "cpu_ms": number(of.cpu()),
             "plan_ms": number(of.plan()), "compile_ms": number(of.compile()), "code_bytes": of.compilation.code_bytes,
             "stages": of.compilation.stages, "native_stages": of.compilation.native_stages, "fallbacks": of.compilation.fallbacks,
+            "native_rows": of.compilation.rows.native, "interpreted_rows": of.compilation.rows.interpreted,
+            "datafusion_rows": of.compilation.rows.datafusion,
         })
         .to_string()
     }
@@ -89,6 +92,7 @@ impl Report {
         let mut ratios = vec![vec![]; others.len()];
         let mut compiles = vec![];
         let (mut native, mut stages) = (0, 0);
+        let mut processed = RowsProcessed::default();
         for measured in &self.measured {
             let mut cells = vec![measured.query.clone()];
             for (at, (_, result)) in measured.modes.iter().enumerate() {
@@ -117,6 +121,7 @@ impl Report {
                         if of.compilation.native_stages > 0 {
                             compiles.push(milliseconds(of.compile()));
                         }
+                        processed += of.compilation.rows;
                         native += of.compilation.native_stages;
                         stages += of.compilation.stages;
                         cells.push(format!("{:.2}", milliseconds(of.compile())));
@@ -134,6 +139,12 @@ impl Report {
             geomeans.extend([geomean(&compiles, ""), format!("{native}/{stages}")]);
         }
         row(geomeans);
+        if compares {
+            let RowsProcessed { native, interpreted, datafusion } = processed;
+            let share = 100.0 * processed.native_share();
+            let _ =
+                writeln!(text, "rows read by native stages {native} ({share:.1} %), interpreted {interpreted}, DataFusion {datafusion}");
+        }
         for measured in &self.measured {
             for reason in find(measured, Mode::Compiled).iter().flat_map(|of| &of.compilation.fallbacks) {
                 let _ = writeln!(text, "fallback {}: {reason}", measured.query);

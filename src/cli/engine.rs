@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::physical_plan::{ExecutionPlan, collect};
-use stagefuse::{CompiledExec, EngineKind, Session, StageMetrics};
+use stagefuse::{CompiledExec, EngineKind, RowsProcessed, Session, StageMetrics};
 
 use super::arguments::Mode;
 use super::failure::Failure;
@@ -50,6 +50,8 @@ pub struct Compilation {
     pub stages: usize,
     pub native_stages: usize,
     pub fallbacks: Vec<String>,
+    /// Rows by engine.
+    pub rows: RowsProcessed,
     /// Every stage with what it did.
     pub of_stages: Vec<StageMetrics>,
 }
@@ -89,6 +91,7 @@ async fn run_here(session: &Session, statements: &[String]) -> Result<Timed, Fai
     timed.time = start.elapsed();
     for plan in &plans {
         add_compilation(plan, &mut timed.compilation);
+        timed.compilation.rows += RowsProcessed::of(plan);
     }
     Ok(timed)
 }

@@ -4,10 +4,12 @@ mod cache;
 mod metrics;
 mod node;
 mod output;
+mod rows;
 mod run;
 mod stage;
 
 pub use metrics::{EngineKind, StageMetrics};
 pub use node::CompiledExec;
 pub(crate) use node::redistribute;
+pub use rows::RowsProcessed;
 pub(crate) use stage::compile_for_dump;
