@@ -4,8 +4,8 @@
 //! function calls nothing but the builtins whose addresses it is given (`stagefuse_ir::abi`). Its code lives as long as the
 //! [`CompiledStage`] or a clone of it does.
 
-mod dump;
 mod error;
+mod listing;
 mod module;
 mod options;
 mod row;
@@ -19,5 +19,6 @@ mod value;
 mod vectors;
 
 pub use error::CompileError;
+pub use listing::{Line, Listing, describe};
 pub use module::{CompiledStage, compile};
 pub use options::{OptLevel, Options};

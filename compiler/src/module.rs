@@ -13,8 +13,8 @@ use cranelift_module::{FuncId, Linkage, Module, ModuleError};
 use stagefuse_ir::abi::{BuiltinTable, StageFn};
 use stagefuse_ir::{Op, Program, Stage, StmtKind};
 
-use crate::dump;
 use crate::error::{CompileError, Result};
+use crate::listing::{self, Listing};
 use crate::options::{OptLevel, Options};
 use crate::split::{self, Part};
 use crate::stage::Gen;
@@ -33,6 +33,7 @@ struct Code {
     functions: usize,
     bytes: usize,
     time: Duration,
+    listing: Option<Listing>,
     clif: Option<String>,
     asm: Option<String>,
 }
@@ -70,6 +71,11 @@ impl CompiledStage {
     /// Time from IR to finalised code.
     pub fn compile_time(&self) -> Duration {
         self.0.time
+    }
+
+    /// The code line by line, if [`Options::dump`] was set.
+    pub fn listing(&self) -> Option<&Listing> {
+        self.0.listing.as_ref()
     }
 
     /// The Cranelift IR, if [`Options::dump`] was set.
@@ -135,12 +141,13 @@ fn compile_parts(
     let built = catch_unwind(AssertUnwindSafe(|| on_stack(program, stage, || build(&mut module, program, stage, options, parts))));
     match built.unwrap_or_else(|_| Err(CompileError::Backend("the code generator panicked".into()))) {
         Ok((function, built)) => {
-            let Built { bytes, clif, asm } = built;
+            let Built { bytes, listing } = built;
             let functions = parts.len().max(1);
-            let texts = options.dump.then_some((clif, asm));
-            let (clif, asm) = texts.unzip();
             let time = start.elapsed();
-            Ok(CompiledStage(Arc::new(Code { module: Some(module), function, functions, bytes, time, clif, asm })))
+            let comments = options.comments.then_some((program, stage));
+            let clif = listing.as_ref().map(|listing| listing::text(&listing.clif, comments));
+            let asm = listing.as_ref().map(|listing| listing::text(&listing.asm, comments));
+            Ok(CompiledStage(Arc::new(Code { module: Some(module), function, functions, bytes, time, listing, clif, asm })))
         }
         Err(error) => {
             // SAFETY: nothing of this module has been handed out.
@@ -151,11 +158,9 @@ fn compile_parts(
 }
 
 /// What functions came out as.
-#[derive(Default)]
 struct Built {
     bytes: usize,
-    clif: String,
-    asm: String,
+    listing: Option<Listing>,
 }
 
 fn build(module: &mut JITModule, program: &Program, stage: Stage, options: &Options, parts: &[Part]) -> Result<(StageFn, Built)> {
@@ -167,7 +172,7 @@ fn build(module: &mut JITModule, program: &Program, stage: Stage, options: &Opti
     for (number, part) in parts.iter_mut().enumerate().skip(1) {
         part.function = Some(module.declare_function(&format!("part{number}"), Linkage::Local, &signature).map_err(backend)?);
     }
-    let mut built = Built::default();
+    let mut built = Built { bytes: 0, listing: options.dump.then(Listing::default) };
     for number in 0..parts.len().max(1) {
         let id = parts.get(number).and_then(|part| part.function).unwrap_or(id);
         define(module, program, stage, options, &parts, (number, id), &signature, &mut built)?;
@@ -195,17 +200,13 @@ fn define(
     context.func.signature = signature.clone();
     context.func.name = UserFuncName::user(0, id.as_u32());
     let mut frontend = FunctionBuilderContext::new();
-    let mut origins = {
+    let places = {
         let b = FunctionBuilder::new(&mut context.func, &mut frontend);
         let generator = Gen::new(program, stage, module, b, parts);
         if number == 0 { generator.run()? } else { generator.run_part(number)? }
     };
-    if options.dump && options.comments {
-        dump::name_operations(&mut origins, program, stage);
-    }
-    let origins = options.comments.then_some(&origins);
-    if options.dump {
-        built.clif.push_str(&dump::clif(&context.func, origins));
+    if let Some(listing) = &mut built.listing {
+        listing.add_clif(&context.func, &places);
     }
     module.define_function(id, &mut context).map_err(|error| match error {
         ModuleError::Compilation(CodegenError::CodeTooLarge | CodegenError::ImplLimitExceeded) => {
@@ -224,8 +225,8 @@ fn define(
         return Err(CompileError::CodeTooLarge { bytes, limit: options.max_code_bytes });
     }
     built.bytes += bytes;
-    if options.dump {
-        built.asm.push_str(&dump::asm(module.isa(), code, origins));
+    if let Some(listing) = &mut built.listing {
+        listing.add_asm(module.isa(), code, &places);
     }
     Ok(())
 }

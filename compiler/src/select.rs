@@ -10,6 +10,7 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value as ClifValue, types};
 use stagefuse_ir::abi::{JoinHead, JoinSlot, Status, WorkerHead};
 use stagefuse_ir::layout::RowLayout;
+use stagefuse_ir::verifier::Place;
 use stagefuse_ir::{EntityRef, Join, Op, ProbeKind, Source, Stmt, StmtKind, Value};
 
 use crate::error::Result;
@@ -138,6 +139,7 @@ impl Gen<'_> {
         let Rows::Selected(count) = selected else { return Ok(()) };
 
         // The row loop.
+        self.at(Place::Source);
         let (head, body, next) = (self.block(), self.block(), self.block());
         let k = self.b.append_block_param(head, types::I64);
         self.jump(head, &[zero]);
@@ -178,10 +180,12 @@ impl Gen<'_> {
         let count = self.b.append_block_param(after, types::I64);
         match pass {
             Pass::Filters(values) => {
+                self.at(self.place_of_filter(values));
                 let kept = self.filter_pass(values, leading, rows, selection)?;
                 self.jump(after, &[kept]);
             }
             Pass::Bitmap(join, key) => {
+                self.at(self.place_of_probe(*join));
                 let slots = self.head(offset_of!(WorkerHead, joins));
                 let table = self.load_fixed(types::I64, slots, join.index() * size_of::<JoinSlot>() + offset_of!(JoinSlot, table));
                 let bits = self.load_fixed(types::I64, table, offset_of!(JoinHead, bits));
@@ -201,6 +205,18 @@ impl Gen<'_> {
         }
         self.b.switch_to_block(after);
         Ok(count)
+    }
+
+    /// The first filter of a pass.
+    fn place_of_filter(&self, values: &[Value]) -> Place {
+        let filters = |stmt: &Stmt| matches!(&stmt.kind, StmtKind::Filter(value) if values.contains(value));
+        self.decl.body.iter().position(filters).map_or(Place::Source, Place::Stmt)
+    }
+
+    /// The first probe of a table; a marking sink is one, too.
+    fn place_of_probe(&self, join: Join) -> Place {
+        let probes = |stmt: &Stmt| matches!(&stmt.kind, StmtKind::Probe(probe) if probe.join == join);
+        self.decl.body.iter().position(probes).map_or(Place::Sink, Place::Stmt)
     }
 
     fn filter_pass(&mut self, values: &[Value], leading: usize, rows: Rows, selection: ClifValue) -> Result<ClifValue> {

@@ -8,6 +8,7 @@ use std::ops::Range;
 use cranelift_codegen::ir::{InstBuilder, Value as ClifValue, types};
 use cranelift_module::FuncId;
 use stagefuse_ir::abi::Status;
+use stagefuse_ir::verifier::Place;
 use stagefuse_ir::{EntityRef, Repr, StageDecl, StmtKind, Value};
 
 use crate::error::Result;
@@ -98,7 +99,7 @@ impl Gen<'_> {
     }
 
     /// Generates the function of a part behind the first.
-    pub(crate) fn run_part(mut self, number: usize) -> Result<Vec<String>> {
+    pub(crate) fn run_part(mut self, number: usize) -> Result<Vec<Place>> {
         let entry = self.begin();
         let frame = self.b.block_params(entry)[1];
         let part = self.parts[number].clone();

@@ -12,6 +12,7 @@ use cranelift_frontend::FunctionBuilder;
 use cranelift_jit::JITModule;
 use cranelift_module::{FuncId, Linkage, Module};
 use stagefuse_ir::abi::{AbiType, Builtin, ErrorCode, Morsel, Status, WorkerHead};
+use stagefuse_ir::verifier::Place;
 use stagefuse_ir::{EntityRef, Program, Source, Stage, StageDecl, StmtKind, Type, Value};
 
 use crate::error::{CompileError, Result};
@@ -47,7 +48,10 @@ pub(crate) struct Gen<'a> {
     /// By accumulator of the sink's only group, whether it is held in registers; empty where none is.
     pub(crate) held: Vec<Option<Held>>,
     /// What instructions come from, by number.
-    notes: Vec<String>,
+    places: Vec<Place>,
+    numbers: HashMap<Place, u32>,
+    /// What the next instructions come from.
+    place: Place,
 }
 
 impl<'a> Gen<'a> {
@@ -71,16 +75,16 @@ impl<'a> Gen<'a> {
             error: block,
             exit: block,
             held: vec![],
-            notes: vec![],
+            places: vec![],
+            numbers: HashMap::new(),
+            place: Place::Source,
         }
     }
 
     /// Generates the stage's function, or the first of its parts; yields what instructions come from.
-    pub(crate) fn run(mut self) -> Result<Vec<String>> {
+    pub(crate) fn run(mut self) -> Result<Vec<Place>> {
         let entry = self.begin();
         let morsel = self.b.block_params(entry)[1];
-        let decl = self.decl;
-        self.origin(&decl.name);
         self.prepare_source(morsel);
         self.hold_accumulators();
         let rows = self.load(types::I64, morsel, offset_of!(Morsel, rows));
@@ -97,6 +101,7 @@ impl<'a> Gen<'a> {
         self.b.append_block_params_for_function_params(entry);
         self.b.switch_to_block(entry);
         self.worker = self.b.block_params(entry)[0];
+        self.at(Place::Source);
         self.error = self.b.create_block();
         self.exit = self.b.create_block();
         self.b.append_block_param(self.error, types::I32);
@@ -107,7 +112,8 @@ impl<'a> Gen<'a> {
     }
 
     /// Ends the function: what its loops branch to when they are done has been generated; now the ways out.
-    pub(crate) fn finish(mut self) -> Result<Vec<String>> {
+    pub(crate) fn finish(mut self) -> Result<Vec<Place>> {
+        self.at(Place::Source);
         self.b.switch_to_block(self.error);
         let params = [self.b.block_params(self.error)[0], self.b.block_params(self.error)[1]];
         self.call(Builtin::raise, &[self.worker, params[0], params[1]])?;
@@ -120,7 +126,7 @@ impl<'a> Gen<'a> {
         self.b.seal_all_blocks();
         let config = self.module.target_config();
         self.b.finalize(config);
-        Ok(self.notes)
+        Ok(self.places)
     }
 
     /// The loop over every row of the morsel.
@@ -160,33 +166,23 @@ impl<'a> Gen<'a> {
         let part = self.parts.iter().position(|part| part.statements.contains(&first) || part.statements.start == first);
         let following = part.and_then(|part| self.parts.get(part + 1)).cloned();
         let end = following.as_ref().map_or(decl.body.len(), |following| following.statements.start);
-        for stmt in &decl.body[first..end] {
-            let note = stmt.note.as_deref().unwrap_or_default();
+        for (number, stmt) in decl.body.iter().enumerate().take(end).skip(first) {
+            self.at(Place::Stmt(number));
             match &stmt.kind {
                 StmtKind::Let(value, op) => {
-                    self.origin(&format!("{value} {note}"));
                     let val = self.op(*value, op)?;
                     self.define(*value, val);
                 }
-                StmtKind::Filter(value) => {
-                    self.origin(&format!("filter {value} {note}"));
-                    self.filter(*value)?;
-                }
-                StmtKind::Probe(probe) => {
-                    self.origin(&format!("probe {} {note}", probe.join));
-                    self.probe(probe)?;
-                }
-                StmtKind::Limit(limit) => {
-                    self.origin(&format!("{limit} {note}"));
-                    self.limit(*limit)?;
-                }
+                StmtKind::Filter(value) => self.filter(*value)?,
+                StmtKind::Probe(probe) => self.probe(probe)?,
+                StmtKind::Limit(limit) => self.limit(*limit)?,
             }
         }
         if let Some(following) = following {
-            self.origin(&format!("call of the part from statement {end} on"));
+            self.at(Place::Stmt(end.min(decl.body.len().saturating_sub(1))));
             return self.call_part(&following);
         }
-        self.origin(&format!("sink {}", decl.sink_note.as_deref().unwrap_or_default()));
+        self.at(Place::Sink);
         self.sink()
     }
 
@@ -238,10 +234,14 @@ impl<'a> Gen<'a> {
 
     // Small pieces.
 
-    /// Says what the next instructions come from.
-    fn origin(&mut self, what: &str) {
-        self.b.set_srcloc(SourceLoc::new(self.notes.len() as u32));
-        self.notes.push(what.trim_end().to_string());
+    /// Says what the next instructions come from; yields what those before came from.
+    pub(crate) fn at(&mut self, place: Place) -> Place {
+        let number = *self.numbers.entry(place).or_insert_with(|| {
+            self.places.push(place);
+            self.places.len() as u32 - 1
+        });
+        self.b.set_srcloc(SourceLoc::new(number));
+        std::mem::replace(&mut self.place, place)
     }
 
     pub(crate) fn block(&mut self) -> Block {

@@ -1,7 +1,10 @@
 //! What generated code looks like: no calls in hot loops, dumps that say what they show, limits that hold.
 
+use std::collections::HashSet;
+
 use stagefuse_compiler::{CompileError, OptLevel, Options, compile};
 use stagefuse_ir::builder::{ProgramBuilder, StageBuilder};
+use stagefuse_ir::verifier::Place;
 use stagefuse_ir::{
     AccDecl, AccOp, BinaryOp, Datum, GroupsDecl, JoinDecl, Op, OpaqueDecl, Probe, ProbeKind, Program, Repr, Sink, Source, SqlType, Stage,
     Type,
@@ -87,6 +90,26 @@ fn dumps_name_operators_and_operations() {
     assert!(!plain.clif().expect("dumped").contains("AggregateExec"));
     let quiet = compile(&program, stage, &builtins(), &Options { dump: false, ..dumping() }).expect("compiles");
     assert_eq!((quiet.clif(), quiet.asm()), (None, None));
+}
+
+#[test]
+fn every_instruction_has_a_place_in_the_stage() {
+    for (program, stage) in [q1(), lookups(6)] {
+        for always_split in [false, true] {
+            let code = compile(&program, stage, &builtins(), &Options { always_split, ..dumping() }).expect("compiles");
+            let listing = code.listing().expect("dumped");
+            assert!(listing.asm.iter().all(|line| line.place.is_some() && line.offset.is_some()));
+            let declares = |text: &str| {
+                let word = text.trim_start();
+                let heads = ["function", "block", "sig", "fn", "ss", "}"];
+                word.is_empty() || word.contains(" -> v") || heads.iter().any(|head| word.starts_with(head))
+            };
+            let lost: Vec<_> = listing.clif.iter().filter(|line| line.place.is_none() && !declares(&line.text)).collect();
+            assert!(lost.is_empty(), "{lost:?}");
+            let places: HashSet<Place> = listing.asm.iter().filter_map(|line| line.place).collect();
+            assert!(places.contains(&Place::Source) && places.contains(&Place::Sink) && places.len() > 4, "{places:?}");
+        }
+    }
 }
 
 #[test]

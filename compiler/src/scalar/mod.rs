@@ -9,6 +9,7 @@ mod text;
 
 use cranelift_codegen::ir::{BlockArg, InstBuilder, types};
 use stagefuse_ir::abi::STR_INLINE;
+use stagefuse_ir::verifier::Place;
 use stagefuse_ir::{BinaryOp, Datum, EntityRef, Lit, Op, Param, Region, Repr, Type, UnaryOp, Value};
 
 use crate::error::{Result, unsupported};
@@ -18,6 +19,13 @@ use crate::value::{Val, clif_type};
 impl Gen<'_> {
     /// Generates one operation.
     pub(crate) fn op(&mut self, value: Value, op: &Op) -> Result<Val> {
+        let around = self.at(Place::Value(value));
+        let val = self.generate(value, op);
+        self.at(around);
+        val
+    }
+
+    fn generate(&mut self, value: Value, op: &Op) -> Result<Val> {
         match op {
             // The passes may hold a literal narrower than it is declared.
             Op::Literal(lit) => self.literal(*lit, self.ty(value).repr),

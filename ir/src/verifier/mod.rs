@@ -107,8 +107,8 @@ impl Law {
     }
 }
 
-/// The part of a stage that breaks a law.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+/// A part of a stage: one that breaks a law, or that code comes from.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Place {
     /// The source or its columns.
     Source,
