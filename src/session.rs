@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use arrow::array::{RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
@@ -16,6 +17,7 @@ use crate::config::{Mode, StagefuseConfig};
 use crate::error::Error;
 use crate::exec::{RowsProcessed, StageMetrics};
 use crate::explain::{self, Dump};
+use crate::report::{Report, Times};
 use crate::rule::StagefuseBuilder;
 use crate::sql::{self, Statement};
 use crate::table::CachedTable;
@@ -185,13 +187,15 @@ impl Session {
                 return self.nothing();
             }
         };
+        let start = Instant::now();
         let frame = self.context.sql(&text).await?;
-        Ok(Query { frame, codegen, plan: Mutex::new(None) })
+        Ok(Query { text, frame, codegen, parsing: start.elapsed(), plan: Mutex::new(None) })
     }
 
     /// A query without columns or rows.
     fn nothing(&self) -> Result<Query, Error> {
-        Ok(Query { frame: self.context.read_empty()?.limit(0, Some(0))?, codegen: None, plan: Mutex::new(None) })
+        let frame = self.context.read_empty()?.limit(0, Some(0))?;
+        Ok(Query { text: String::new(), frame, codegen: None, parsing: Duration::ZERO, plan: Mutex::new(None) })
     }
 }
 
@@ -214,7 +218,10 @@ fn evenly(batches: Vec<RecordBatch>, partitions: usize) -> Vec<Vec<RecordBatch>>
 
 /// A planned statement.
 pub struct Query {
+    text: String,
     frame: DataFrame,
+    /// Time from text to logical plan.
+    parsing: Duration,
     /// `EXPLAIN CODEGEN` of the query, and what to show.
     codegen: Option<Option<Dump>>,
     /// The physical plan that ran last.
@@ -257,6 +264,49 @@ impl Query {
     /// What planning raises.
     pub async fn dump(&self, dump: Dump) -> Result<String, Error> {
         Ok(text(&explain::sections(&self.physical().await?, Some(dump))))
+    }
+
+    /// Runs the query, its rows thrown away, and reports what became of it.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), stagefuse::Error> {
+    /// # let session = stagefuse::Session::new();
+    /// let query = session.sql("SELECT x + 1 AS y FROM (VALUES (1), (2)) AS t(x) WHERE x > 1").await?;
+    /// let report = query.report().await?;
+    /// assert_eq!(report.json()["schema"], "stagefuse-report");
+    /// assert!(report.html().starts_with("<!doctype html>"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// What planning and running raise.
+    pub async fn report(&self) -> Result<Report, Error> {
+        self.reported(true).await
+    }
+
+    /// Reports what would become of the query, without running it.
+    ///
+    /// # Errors
+    /// What planning raises.
+    pub async fn report_plan(&self) -> Result<Report, Error> {
+        self.reported(false).await
+    }
+
+    async fn reported(&self, run: bool) -> Result<Report, Error> {
+        let start = Instant::now();
+        let physical = self.physical().await?;
+        let mut times = Times { plan: self.parsing + start.elapsed(), run: None };
+        if run {
+            // Compiled ahead, so that compiling does not count as running.
+            explain::compiled_nodes(&physical).into_iter().for_each(|node| drop(node.stages()));
+            let start = Instant::now();
+            collect(Arc::clone(&physical), Arc::new(self.frame.task_ctx())).await?;
+            times.run = Some(start.elapsed());
+        }
+        let config = StagefuseConfig::of(self.frame.task_ctx().session_config().options());
+        Ok(Report::new(&self.text, &physical, &config, times))
     }
 
     /// What every stage is, and did when the query ran last, in plan order. Empty before the first run.

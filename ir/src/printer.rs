@@ -37,6 +37,7 @@ use crate::entities::{Lit, Param, Stage, Value};
 use crate::op::{Op, Region};
 use crate::program::{Datum, JoinRows, Literal, Probe, Program, Sink, Source, StageDecl, StmtKind};
 use crate::types::Stored;
+use crate::verifier::Place;
 
 impl Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -56,6 +57,55 @@ pub fn print_stage(program: &Program, stage: Stage, annotated: bool) -> String {
         printer.stage(stage, decl);
     }
     printer.out
+}
+
+/// A line of a stage's text form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// The text, indented.
+    pub text: String,
+    /// The part of the stage that it shows; for an operation the value that it defines. None for what only frames others.
+    pub place: Option<Place>,
+    /// What operator or expression of the plan that comes from.
+    pub note: Option<Arc<str>>,
+}
+
+/// The text form of one stage line by line, literals with their values. Empty if there is no such stage.
+pub fn stage_lines(program: &Program, stage: Stage) -> Vec<Line> {
+    let mut printer = Printer { literals: true, ..Printer::new(program, false) };
+    let Some(decl) = program.stages.get(stage) else { return vec![] };
+    printer.stage(stage, decl);
+    let note = |place: &Place| match place {
+        Place::Source => None,
+        Place::Sink => decl.sink_note.clone(),
+        Place::Stmt(number) => decl.body.get(*number).and_then(|stmt| stmt.note.clone()),
+        Place::Value(value) => {
+            let mut defining = decl.body.iter().filter(|stmt| defines(&stmt.kind, *value));
+            defining.next().and_then(|stmt| stmt.note.clone())
+        }
+    };
+    let lines = printer.out.lines().zip(printer.places);
+    lines.map(|(text, place)| Line { text: text.to_string(), place, note: place.as_ref().and_then(note) }).collect()
+}
+
+/// Whether a statement defines a value, in a region perhaps.
+fn defines(kind: &StmtKind, value: Value) -> bool {
+    fn in_op(op: &Op, value: Value) -> bool {
+        match op {
+            Op::If(_, then, otherwise) => {
+                [then, otherwise].iter().any(|region| region.body.iter().any(|(known, op)| *known == value || in_op(op, value)))
+            }
+            _ => false,
+        }
+    }
+    match kind {
+        StmtKind::Let(known, op) => *known == value || in_op(op, value),
+        StmtKind::Probe(probe) => {
+            let residual = probe.residual.iter().flat_map(|region| &region.body);
+            residual.clone().any(|(known, op)| *known == value || in_op(op, value))
+        }
+        StmtKind::Filter(_) | StmtKind::Limit(_) => false,
+    }
 }
 
 impl Display for Datum {
@@ -158,14 +208,21 @@ impl<T: Display> Display for OrHole<T> {
 
 struct Printer<'a> {
     program: &'a Program,
+    /// Whether comments say where statements come from.
     annotated: bool,
+    /// Whether comments say what literals are.
+    literals: bool,
     out: String,
+    /// By line of a stage.
+    places: Vec<Option<Place>>,
+    /// That of the next lines.
+    place: Option<Place>,
     depth: usize,
 }
 
 impl<'a> Printer<'a> {
     fn new(program: &'a Program, annotated: bool) -> Self {
-        Printer { program, annotated, out: String::new(), depth: 0 }
+        Printer { program, annotated, literals: annotated, out: String::new(), places: vec![], place: None, depth: 0 }
     }
 
     fn line(&mut self, text: impl Display) {
@@ -174,6 +231,7 @@ impl<'a> Printer<'a> {
         }
         // Writing to a `String` cannot fail.
         let _ = writeln!(self.out, "{text}");
+        self.places.push(self.place);
     }
 
     /// A line that opens a block.
@@ -243,12 +301,15 @@ impl<'a> Printer<'a> {
     }
 
     fn stage(&mut self, stage: Stage, decl: &StageDecl) {
+        self.place = None;
         self.open(format_args!("{stage} {} {{", Quoted(&decl.name)));
+        self.place = Some(Place::Source);
         let params = List(decl.params.iter().map(|v| Definition(decl, *v)));
         self.line(format_args!("source {} ({params})", decl.source));
         let mut last = None;
-        for stmt in &decl.body {
+        for (number, stmt) in decl.body.iter().enumerate() {
             self.note(&mut last, stmt.note.as_ref());
+            self.place = Some(Place::Stmt(number));
             match &stmt.kind {
                 StmtKind::Let(value, op) => self.definition(decl, *value, op),
                 StmtKind::Filter(condition) => self.line(format_args!("filter {condition}")),
@@ -259,6 +320,7 @@ impl<'a> Printer<'a> {
             }
         }
         self.note(&mut last, decl.sink_note.as_ref());
+        self.place = Some(Place::Sink);
         match &decl.sink {
             Sink::Build { join, keys, payload } => {
                 self.line(format_args!("build {join} keys({}) payload({})", List(keys.iter()), List(payload.iter())));
@@ -272,6 +334,7 @@ impl<'a> Printer<'a> {
             Sink::Hand { input, columns } => self.line(format_args!("hand {input} ({})", List(columns.iter()))),
             Sink::Emit { columns } => self.line(format_args!("emit ({})", List(columns.iter()))),
         }
+        self.place = None;
         self.close("}");
     }
 
@@ -316,6 +379,7 @@ impl<'a> Printer<'a> {
 
     fn definition(&mut self, decl: &StageDecl, value: Value, op: &Op) {
         let head = Definition(decl, value);
+        let around = self.place.replace(Place::Value(value));
         match op {
             Op::Literal(lit) => self.line(format_args!("{head} = literal {lit}{}", self.literals(&[*lit]))),
             Op::Param(param) => self.line(format_args!("{head} = param {param}{}", self.name_of(*param))),
@@ -335,19 +399,20 @@ impl<'a> Printer<'a> {
             Op::Substr(a, start, Some(count)) => self.line(format_args!("{head} = substr {a}, {start}, {count}")),
             Op::Opaque(opaque, args) => self.line(format_args!("{head} = {opaque}({})", List(args.iter()))),
         }
+        self.place = around;
     }
 
     /// A comment with a parameter's name.
     fn name_of(&self, param: Param) -> String {
         match self.program.params.get(param) {
-            Some(decl) if self.annotated => format!("  ; {}", Quoted(&decl.name)),
+            Some(decl) if self.literals => format!("  ; {}", Quoted(&decl.name)),
             _ => String::new(),
         }
     }
 
     /// A comment with the values of literals.
     fn literals(&self, lits: &[Lit]) -> String {
-        if !self.annotated {
+        if !self.literals {
             return String::new();
         }
         let values = lits.iter().map(|lit| OrHole(self.program.literals.get(*lit).map(|literal| &literal.value)));
@@ -432,5 +497,17 @@ mod tests {
         assert_eq!(print_stage(&program(), Stage::from_u32(0), true), want);
         assert!(annotated(&program()).contains("; Filter: a b"));
         assert_eq!(print_stage(&program(), Stage::from_u32(7), true), "");
+    }
+
+    #[test]
+    fn lines_have_places() {
+        let lines = stage_lines(&program(), Stage::from_u32(0));
+        let places: Vec<_> = lines.iter().map(|line| line.place.map_or(String::new(), |place| place.to_string())).collect();
+        assert_eq!(places, ["", "source", "v2", "statement 1", "statement 2", "v4", "statement 2", "statement 2", "sink", ""]);
+        assert_eq!(
+            (lines[5].text.trim(), lines[5].note.as_deref()),
+            (r#"v4: boolean? = like v3 lit0  ; "a\n\u{1}\\""#, Some("Filter: a\nb"))
+        );
+        assert_eq!(stage_lines(&program(), Stage::from_u32(7)), []);
     }
 }

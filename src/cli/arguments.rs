@@ -27,6 +27,12 @@ pub enum Command {
         /// What to show of each stage.
         #[arg(long, value_enum, default_value_t = Dump::Ir)]
         dump: Dump,
+        /// Write to this file instead of standard output.
+        #[arg(long, short, value_name = "FILE")]
+        output: Option<PathBuf>,
+        /// For html and json: do not run the query, so that there are no rows and times.
+        #[arg(long)]
+        plan_only: bool,
     },
     /// Measure the engines against each other, and check that they agree.
     Bench(BenchArguments),
@@ -173,6 +179,10 @@ pub enum Dump {
     Clif,
     /// Machine code.
     Asm,
+    /// One page with all of that, linked, and what every stage did: the query is run.
+    Html,
+    /// What the page shows, as JSON; docs/report.md has the schema.
+    Json,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -7,6 +7,7 @@ pub mod output;
 pub mod statements;
 pub mod tables;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -18,7 +19,10 @@ use failure::Failure;
 pub fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Sql(arguments) => finish(sql(&arguments)),
-        Command::Explain { query, dump } => finish(explain(&query, dump)),
+        Command::Explain { query, dump: dump @ (Dump::Html | Dump::Json), output, plan_only } => {
+            finish(report(&query, dump, output.as_deref(), !plan_only))
+        }
+        Command::Explain { query, dump, output, .. } => finish(explain(&query, dump, output.as_deref())),
         Command::Bench(arguments) => finish(crate::bench::main(&arguments)),
     }
 }
@@ -53,28 +57,55 @@ fn sql(arguments: &QueryArguments) -> Result<bool, Failure> {
     })
 }
 
-fn explain(arguments: &QueryArguments, dump: Dump) -> Result<bool, Failure> {
+/// Explains the last statement, which must be a query; those before it are run.
+fn report(arguments: &QueryArguments, dump: Dump, file: Option<&Path>, run: bool) -> Result<bool, Failure> {
+    let text = arguments.text()?;
+    runtime(None)?.block_on(async {
+        let session = engine::open(None);
+        tables::register(session.context(), arguments.data.as_deref(), &arguments.tables).await?;
+        engine::set_mode(&session, arguments.mode).await?;
+        let mut statements = statements::split(&text)?;
+        let query = statements.pop().filter(|last| statements::is_query(last));
+        let query = query.ok_or_else(|| Failure::new("the last statement is no query: there is nothing to explain"))?;
+        for statement in statements {
+            engine::run(&session, &statement).await?;
+        }
+        let query = session.sql(&query).await?;
+        let report = if run { query.report().await? } else { query.report_plan().await? };
+        let text = match dump {
+            Dump::Json => format!("{:#}\n", report.json()),
+            _ => report.html(),
+        };
+        output::write(file, &text)?;
+        Ok(true)
+    })
+}
+
+fn explain(arguments: &QueryArguments, dump: Dump, file: Option<&Path>) -> Result<bool, Failure> {
     let text = arguments.text()?;
     runtime(None)?.block_on(async {
         let session = engine::open(None);
         tables::register(session.context(), arguments.data.as_deref(), &arguments.tables).await?;
         engine::set_mode(&session, arguments.mode).await?;
         let what = match dump {
-            Dump::Ir => "EXPLAIN CODEGEN ",
+            Dump::Ir | Dump::Html | Dump::Json => "EXPLAIN CODEGEN ",
             Dump::Clif => "EXPLAIN CODEGEN CLIF ",
             Dump::Asm => "EXPLAIN CODEGEN ASM ",
         };
-        let mut explained = false;
+        let mut explained = vec![];
         for statement in statements::split(&text)? {
             if statements::is_query(&statement) {
-                explained = true;
                 let answer = engine::run(&session, &format!("{what}{statement}")).await?;
-                output::text(&answer.batches)?;
+                explained.push(output::text(&answer.batches)?);
             } else {
                 engine::run(&session, &statement).await?;
             }
         }
-        if explained { Ok(true) } else { Err(Failure::new("there is no query to explain")) }
+        if explained.is_empty() {
+            return Err(Failure::new("there is no query to explain"));
+        }
+        output::write(file, &explained.concat())?;
+        Ok(true)
     })
 }
 

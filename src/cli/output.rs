@@ -1,6 +1,7 @@
 //! Prints rows and messages. A reader that goes away (`| head`) ends the printing, not the program with a panic.
 
 use std::io::{self, Write};
+use std::path::Path;
 
 use arrow::array::RecordBatch;
 use arrow::csv::WriterBuilder as CsvWriterBuilder;
@@ -15,6 +16,14 @@ use super::failure::Failure;
 /// Prints text to stdout as it is.
 pub fn print(text: &str) -> Result<(), Failure> {
     ignore_closed(io::stdout().lock().write_all(text.as_bytes()))
+}
+
+/// Writes text to a file, or prints it where there is none.
+pub fn write(file: Option<&Path>, text: &str) -> Result<(), Failure> {
+    match file {
+        Some(file) => std::fs::write(file, text).map_err(|error| Failure::at(file, error)),
+        None => print(text),
+    }
 }
 
 /// Prints a line to stderr; there is nobody to tell when that fails.
@@ -50,8 +59,8 @@ pub fn answer(schema: &SchemaRef, batches: &[RecordBatch], format: Format, again
     Ok(true)
 }
 
-/// Prints the last column of a result as plain text: a plan or a dump, which a table's borders would only hide.
-pub fn text(batches: &[RecordBatch]) -> Result<(), Failure> {
+/// The last column of a result as plain text: a plan or a dump, which a table's borders would only hide.
+pub fn text(batches: &[RecordBatch]) -> Result<String, Failure> {
     let options = FormatOptions::default();
     let mut text = String::new();
     for batch in batches {
@@ -62,7 +71,7 @@ pub fn text(batches: &[RecordBatch]) -> Result<(), Failure> {
             text.push('\n');
         }
     }
-    print(&text)
+    Ok(text)
 }
 
 fn ignore_closed(result: io::Result<()>) -> Result<(), Failure> {

@@ -142,6 +142,17 @@ impl CompiledExec {
         &self.original
     }
 
+    /// What stands for an operator of the replaced subtree that stayed DataFusion's; none for one that the stages took the place of.
+    pub(crate) fn leaf(&self, plan: &Arc<dyn ExecutionPlan>) -> Option<Arc<dyn ExecutionPlan>> {
+        let leaf = self.lowered.children.iter().position(|leaf| Arc::ptr_eq(leaf, plan))?;
+        self.children.get(leaf).cloned()
+    }
+
+    /// Time that lowering took.
+    pub(crate) fn lowering_time(&self) -> Duration {
+        self.lowering
+    }
+
     /// The settings that were in force when the query was planned.
     pub fn config(&self) -> &StagefuseConfig {
         &self.config

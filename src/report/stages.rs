@@ -1,0 +1,142 @@
+//! The stages of a compiled node: what they read and write, what they did, and their code line by line.
+
+use serde_json::{Value, json};
+use stagefuse_compiler::Line;
+use stagefuse_ir::verifier::Place;
+use stagefuse_ir::{EntityRef, Program, Sink, Source, Stage, StageDecl, printer};
+
+use super::link;
+use super::milliseconds;
+use super::plan::PlanLine;
+use crate::exec::{CompiledExec, StageMetrics, compile_for_dump};
+
+/// A node: its stages, and the exchanges between them.
+pub(super) fn node(number: usize, node: &CompiledExec, plan: &[PlanLine]) -> Value {
+    let metrics = node.stages();
+    let total: u64 = metrics.iter().map(|stage| stage.nanos).sum();
+    let stages = node.program().stages.iter().zip(&metrics);
+    let stages: Vec<Value> = stages.map(|((stage, decl), metrics)| one(number, node, stage, decl, metrics, total, plan)).collect();
+    json!({ "id": number, "stages": stages, "exchanges": exchanges(node.program(), &metrics), "ir": declarations(node.program()) })
+}
+
+fn one(number: usize, node: &CompiledExec, stage: Stage, decl: &StageDecl, metrics: &StageMetrics, total: u64, plan: &[PlanLine]) -> Value {
+    let program = node.program();
+    let listing = compile_for_dump(program, stage, node.config());
+    let listing = listing.as_ref().ok().and_then(|compiled| compiled.listing());
+    let ir = printer::stage_lines(program, stage);
+    let ir: Vec<Value> = ir
+        .iter()
+        .map(|line| {
+            let lines = match (&line.note, line.place) {
+                (Some(note), _) => link::lines_of(note, number, plan),
+                (None, Some(Place::Source)) => source_lines(number, node, decl, plan),
+                _ => vec![],
+            };
+            json!({ "text": line.text, "place": line.place.map(key), "note": line.note.as_deref(), "plan": lines })
+        })
+        .collect();
+    let code = |lines: &[Line]| -> Vec<Value> { lines.iter().map(|line| code_line(line, decl)).collect() };
+    let opaque = opaque_names(program, decl);
+    json!({
+        "id": stage.to_string(), "name": decl.name, "engine": metrics.engine.to_string(), "opaque_expressions": opaque,
+        "fallback": metrics.fallback.as_ref().map(|reason| json!({ "reason": reason.to_string(), "chosen": reason.is_choice() })),
+        "fields": decl.fields(), "rows_in": metrics.rows_in, "rows_out": metrics.rows_out, "ms": metrics.nanos as f64 / 1e6,
+        "share": if total == 0 { 0.0 } else { metrics.nanos as f64 / total as f64 },
+        "compile_ms": milliseconds(metrics.compile_time), "code_bytes": metrics.code_bytes,
+        "ir": ir, "clif": listing.map(|listing| code(&listing.clif)), "asm": listing.map(|listing| code(&listing.asm)),
+    })
+}
+
+fn code_line(line: &Line, decl: &StageDecl) -> Value {
+    let place = line.place.map(|place| match place {
+        // What is generated around an operation belongs to it.
+        Place::Stmt(number) => match decl.body.get(number).map(|stmt| &stmt.kind) {
+            Some(stagefuse_ir::StmtKind::Let(value, _)) => key(Place::Value(*value)),
+            _ => key(place),
+        },
+        place => key(place),
+    });
+    match line.offset {
+        Some(offset) => json!({ "text": line.text, "place": place, "offset": offset }),
+        None => json!({ "text": line.text, "place": place }),
+    }
+}
+
+/// A part of a stage in one word.
+fn key(place: Place) -> String {
+    match place {
+        Place::Source => "source".to_string(),
+        Place::Value(value) => value.to_string(),
+        Place::Stmt(number) => format!("stmt{number}"),
+        Place::Sink => "sink".to_string(),
+    }
+}
+
+/// The lines of the plan that a stage's source comes from: the leaf that it scans.
+fn source_lines(number: usize, node: &CompiledExec, decl: &StageDecl, plan: &[PlanLine]) -> Vec<usize> {
+    let Source::Input { input, .. } = decl.source else { return vec![] };
+    let name = &node.program().inputs[input].name;
+    // Leaves are DataFusion's: they stand behind the node's own lines.
+    let from = plan.iter().position(|line| line.node == Some(number)).unwrap_or(0);
+    let leaves = plan.iter().enumerate().skip(from).filter(|(_, line)| line.node != Some(number) && line.operator() == name);
+    leaves.map(|(at, _)| at).collect()
+}
+
+fn opaque_names(program: &Program, decl: &StageDecl) -> Vec<String> {
+    match decl.source {
+        Source::Input { input, .. } => {
+            program.inputs[input].computed.iter().map(|computed| program.opaques[computed.opaque].name.clone()).collect()
+        }
+        Source::Groups(_) | Source::Join(..) => vec![],
+    }
+}
+
+/// What goes from stage to stage: the kind of exchange, and its rows. Stages are named by number; none is DataFusion, or the output.
+fn exchanges(program: &Program, metrics: &[StageMetrics]) -> Vec<Value> {
+    let mut all = vec![];
+    for (stage, decl) in program.stages.iter() {
+        let rows = metrics.get(stage.index()).map_or(0, |stage| stage.rows_out);
+        let readers = |reads: &dyn Fn(&StageDecl) -> bool| -> Vec<Stage> {
+            program.stages.iter().filter(|(_, decl)| reads(decl)).map(|(stage, _)| stage).collect()
+        };
+        let (kind, state, to): (&str, String, Vec<Stage>) = match &decl.sink {
+            Sink::Build { join, .. } => {
+                let reads = |decl: &StageDecl| {
+                    decl.probes().any(|probe| probe.join == *join) || matches!(decl.source, Source::Join(read, _) if read == *join)
+                };
+                ("broadcast", join.to_string(), readers(&reads))
+            }
+            Sink::Mark { probe } => {
+                let join = probe.join;
+                ("marks", join.to_string(), readers(&|decl| matches!(decl.source, Source::Join(read, _) if read == join)))
+            }
+            Sink::Group { groups, .. } => {
+                ("hash", groups.to_string(), readers(&|decl| matches!(decl.source, Source::Groups(read) if read == *groups)))
+            }
+            Sink::Hand { input, .. } => ("hand over", input.to_string(), program.reader(*input).into_iter().collect()),
+            Sink::Emit { .. } => {
+                all.push(json!({ "from": stage.index(), "to": null, "kind": "output", "state": "output", "rows": rows }));
+                continue;
+            }
+        };
+        for to in to {
+            all.push(json!({ "from": stage.index(), "to": to.index(), "kind": kind, "state": state, "rows": rows }));
+        }
+    }
+    for (stage, decl) in program.stages.iter() {
+        if let Source::Input { input, .. } = decl.source
+            && !program.inputs[input].handed
+        {
+            let rows = metrics.get(stage.index()).map_or(0, |stage| stage.rows_in);
+            let name = &program.inputs[input].name;
+            all.push(json!({ "from": null, "to": stage.index(), "kind": "input", "state": format!("{input} {name}"), "rows": rows }));
+        }
+    }
+    all
+}
+
+/// The program's declarations: its text up to the first stage.
+fn declarations(program: &Program) -> String {
+    let text = printer::annotated(program);
+    text.split("\n\n").next().unwrap_or_default().to_string()
+}
