@@ -39,6 +39,7 @@ impl Gen<'_> {
             Source::Input { .. } => None,
             Source::Groups(groups) => Some(RowLayout::groups(&self.program.groups[groups])),
             Source::Join(join, _) => Some(RowLayout::join(&self.program.joins[join])),
+            Source::Sort(sort) => Some(RowLayout::sort(&self.program.sorts[sort])),
         }
     }
 

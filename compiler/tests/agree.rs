@@ -115,8 +115,8 @@ fn run(program: &Arc<Program>, code: Option<&[CompiledStage]>, schema: &Arc<Sche
             }
             out.extend(worker.take_output());
             drop(worker);
-            for part in 0..run.finish_parts(stage)? {
-                run.finish_part(stage, part)?;
+            while let parts @ 1.. = run.finish_parts(stage)? {
+                (0..parts).try_for_each(|part| run.finish_part(stage, part))?;
             }
         }
         Ok(out)

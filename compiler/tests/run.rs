@@ -83,8 +83,8 @@ fn run_once(
             }
         }
         drop(workers);
-        for part in 0..run.finish_parts(stage)? {
-            run.finish_part(stage, part)?;
+        while let parts @ 1.. = run.finish_parts(stage)? {
+            (0..parts).try_for_each(|part| run.finish_part(stage, part))?;
         }
     }
     Ok(out)

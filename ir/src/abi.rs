@@ -121,6 +121,8 @@ pub struct WorkerHead {
     pub selection: *mut u32,
     /// For each byte: the places of its set bits, in order, then zeros.
     pub compress: *const [u32; 8],
+    /// By number of the sort: this worker's own rows.
+    pub sorts: *const *mut RowsHead,
 }
 
 /// The table that [`WorkerHead::compress`] refers to.
@@ -153,7 +155,7 @@ pub struct JoinSlot {
     pub table: *const JoinHead,
 }
 
-/// Rows next to each other, growing: the entries that one worker built.
+/// Rows next to each other, growing: the entries that one worker built for a join table, or collected for a sort.
 #[repr(C)]
 #[derive(Debug)]
 pub struct RowsHead {
@@ -161,12 +163,56 @@ pub struct RowsHead {
     pub base: *mut u8,
     /// Bytes in use. A multiple of the stride.
     pub used: u64,
-    /// Bytes there are. Where `used == capacity`, call the builtin `join_grow` first (new rows are not zeroed).
+    /// Bytes there are. Where `used == capacity`, call the builtin `join_grow` or `sort_grow` first (new rows are not zeroed); the
+    /// latter may also drop rows, so that less is in use after it.
     pub capacity: u64,
     /// Of numeric keys: the least that is not null. Starts as the greatest number.
     pub least: i64,
     /// Of numeric keys: the greatest that is not null. Starts as the least number.
     pub greatest: i64,
+    /// Of sorts: a row is not wanted if the [`sort_word`] of its first key is greater. The greatest number where all rows are wanted.
+    pub threshold: u64,
+}
+
+/// What stands for the order of a sort's first key, as an integer without sign: where one row comes before another, its word is not greater.
+///
+/// `bits` are, of booleans, integers, decimals and dates: the value, extended to 64 bits by its sign (if its type has one), of 128 bits the high half; of floats: their
+/// bits ([`SortWord::Float`], sign-extended); of text: its first four bytes, the first the most significant, above 32 zeros ([`SortWord::Unsigned`]). The word
+/// of a null is 0 where nulls come first, else the greatest number.
+#[inline(always)]
+pub const fn sort_word(bits: u64, kind: SortWord, descending: bool) -> u64 {
+    const SIGN: u64 = 1 << 63;
+    let word = match kind {
+        SortWord::Unsigned => bits,
+        SortWord::Signed => bits ^ SIGN,
+        // All other bits of what is negative are turned over: greater bits are less then.
+        SortWord::Float => bits ^ ((bits as i64 >> 63) as u64 >> 1) ^ SIGN,
+    };
+    if descending { !word } else { word }
+}
+
+/// How the bits of a sort's first key are ordered.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum SortWord {
+    /// As integers without sign.
+    Unsigned,
+    /// As integers with sign.
+    Signed,
+    /// As floats.
+    Float,
+}
+
+impl SortWord {
+    /// How values of a type are ordered.
+    pub const fn of(sql: crate::types::SqlType) -> Self {
+        use crate::types::SqlType;
+        match sql {
+            SqlType::Boolean | SqlType::Utf8 => SortWord::Unsigned,
+            SqlType::Float32 | SqlType::Float64 => SortWord::Float,
+            other if other.is_unsigned() => SortWord::Unsigned,
+            _ => SortWord::Signed,
+        }
+    }
 }
 
 /// A finished join table.
@@ -340,6 +386,8 @@ macro_rules! for_each_builtin {
             groups_insert(worker: Ptr, groups: I32, hash: I64, key: I64, valid: I32) -> Ptr;
             /// Makes room for one more row in this worker's rows of join number `join`. Returns a status.
             join_grow(worker: Ptr, join: I32) -> I32;
+            /// Makes room for one more row in this worker's rows of sort number `sort`. Returns a status.
+            sort_grow(worker: Ptr, sort: I32) -> I32;
             /// Turns the output buffers into a batch and empties them. Returns a status.
             emit_flush(worker: Ptr) -> I32;
             /// Leaves an error (an `ErrorCode`) in the worker, raised by value number `value` of the running stage.

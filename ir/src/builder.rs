@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use cranelift_entity::PrimaryMap;
 
-use crate::entities::{Groups, HostType, Input, Join, Limit, Lit, Opaque, Param, Stage, Value};
+use crate::entities::{Groups, HostType, Input, Join, Limit, Lit, Opaque, Param, Sort, Stage, Value};
 use crate::op::{BinaryOp, Op, Region, UnaryOp};
 use crate::program::{
-    Datum, GroupsDecl, InputDecl, JoinDecl, LimitDecl, Literal, OpaqueDecl, ParamDecl, Probe, Program, Sink, Source, StageDecl, Stmt,
-    StmtKind,
+    Datum, GroupsDecl, InputDecl, JoinDecl, LimitDecl, Literal, OpaqueDecl, ParamDecl, Probe, Program, Sink, SortDecl, Source, StageDecl,
+    Stmt, StmtKind,
 };
 use crate::types::{Stored, Type};
 
@@ -69,6 +69,11 @@ impl ProgramBuilder {
     /// Declares a group table.
     pub fn groups(&mut self, decl: GroupsDecl) -> Groups {
         self.program.groups.push(decl)
+    }
+
+    /// Declares a sort.
+    pub fn sort(&mut self, decl: SortDecl) -> Sort {
+        self.program.sorts.push(decl)
     }
 
     /// Declares a row counter.
@@ -134,6 +139,16 @@ impl StageBuilder {
     /// The type of a value.
     pub fn ty(&self, value: Value) -> Type {
         self.values[value]
+    }
+
+    /// Where rows come from.
+    pub fn source(&self) -> Source {
+        self.source
+    }
+
+    /// Whether nothing so far drops, counts or multiplies rows.
+    pub fn only_computes(&self) -> bool {
+        self.body.iter().all(|stmt| matches!(stmt.kind, StmtKind::Let(..)))
     }
 
     /// Sets the note that the next statements and the sink carry.

@@ -49,6 +49,10 @@ entity!(
     HostType, "host"
 );
 entity!(
+    /// Rows to be put in order (`sort0`): the state that a sort or a top-k leaves behind.
+    Sort, "sort"
+);
+entity!(
     /// A row counter shared by all workers of a stage (`limit0`).
     Limit, "limit"
 );

@@ -1,7 +1,7 @@
 //! Layouts of table rows, computed from a table's declaration: the one place where offsets come from.
 
 use crate::entities::Stage;
-use crate::program::{AccOp, GroupsDecl, JoinDecl, Program, Sink, Source, StageDecl};
+use crate::program::{AccOp, GroupsDecl, JoinDecl, Program, Sink, SortDecl, Source, StageDecl};
 use crate::types::{Repr, Stored, Type};
 
 /// Offset of the next entry's address in a join table's entry.
@@ -26,7 +26,7 @@ pub struct RowLayout {
     pub fields: Vec<Field>,
     /// Number of keys among the fields.
     pub keys: usize,
-    /// Where the hash of the keys lies; none where a numeric key says as much.
+    /// Where the hash of the keys lies; none where a numeric key says as much, or nobody looks rows up.
     pub hash: Option<u32>,
     /// Whether the only key is an integer of at most 64 bits, which can address the table directly.
     pub numeric: bool,
@@ -42,7 +42,7 @@ impl RowLayout {
         let fields: Vec<_> = decl.keys.iter().chain(&decl.payload).map(|ty| (*ty, ty.nullable)).collect();
         // A null key that matches nulls has no number.
         let numeric = is_numeric(&decl.keys) && !(decl.null_equal && decl.keys[0].nullable);
-        Self::new(8, &fields, decl.keys.len(), numeric, decl.tracked)
+        Self::new(8, &fields, decl.keys.len(), numeric, true, decl.tracked)
     }
 
     /// Layout of a group table's entries: hash, keys, accumulators, validity bytes.
@@ -51,13 +51,19 @@ impl RowLayout {
     pub fn groups(decl: &GroupsDecl) -> Self {
         let accs = decl.accs.iter().map(|acc| (acc.ty, acc.ty.nullable || matches!(acc.op, AccOp::Min | AccOp::Max)));
         let fields: Vec<_> = decl.keys.iter().map(|ty| (*ty, ty.nullable)).chain(accs).collect();
-        Self::new(0, &fields, decl.keys.len(), is_numeric(&decl.keys), false)
+        Self::new(0, &fields, decl.keys.len(), is_numeric(&decl.keys), true, false)
     }
 
-    fn new(header: u32, types: &[(Type, bool)], keys: usize, numeric: bool, tracked: bool) -> Self {
+    /// Layout of a sort's rows: keys, payload, validity bytes.
+    pub fn sort(decl: &SortDecl) -> Self {
+        let fields: Vec<_> = decl.keys.iter().map(|key| &key.ty).chain(&decl.payload).map(|ty| (*ty, ty.nullable)).collect();
+        Self::new(0, &fields, decl.keys.len(), false, false, false)
+    }
+
+    fn new(header: u32, types: &[(Type, bool)], keys: usize, numeric: bool, looked_up: bool, tracked: bool) -> Self {
         let mut fields: Vec<Field> = types.iter().map(|(ty, _)| Field { ty: *ty, offset: 0, valid: None }).collect();
-        let hash = (!numeric).then_some(header);
-        let mut end = header + if numeric { 0 } else { 8 };
+        let hash = (looked_up && !numeric).then_some(header);
+        let mut end = header + if hash.is_some() { 8 } else { 0 };
         // By falling width, so that no padding comes between and everything is aligned to its width, up to 8.
         for width in [16, 8, 4, 2, 1] {
             for field in fields.iter_mut().filter(|field| field.ty.repr.bytes() == width) {

@@ -11,6 +11,7 @@
 //!   opaque0 "regexp_like(c, 'x')" (utf8) -> boolean
 //!   join0 keys(int64) payload(utf8) null_equal tracked
 //!   groups0 keys(utf8) accs(sum decimal(25,2)?, count_rows int64)
+//!   sort0 keys(utf8? desc nulls_first, int64) payload(int64) skip 0 fetch 10
 //!   limit0 skip 0 fetch all
 //!   output (utf8, int64)
 //!
@@ -35,7 +36,7 @@ use std::sync::Arc;
 
 use crate::entities::{Lit, Param, Stage, Value};
 use crate::op::{Op, Region};
-use crate::program::{Datum, JoinRows, Literal, Probe, Program, Sink, Source, StageDecl, StmtKind};
+use crate::program::{Datum, JoinRows, Literal, Probe, Program, Sink, SortKey, Source, StageDecl, StmtKind};
 use crate::types::Stored;
 use crate::verifier::Place;
 
@@ -127,7 +128,16 @@ impl Display for Source {
             Source::Input { input, partitioned: true } => write!(f, "{input} partitioned"),
             Source::Groups(groups) => write!(f, "{groups}"),
             Source::Join(join, rows) => write!(f, "{join} {}", rows.name()),
+            Source::Sort(sort) => write!(f, "{sort}"),
         }
+    }
+}
+
+impl Display for SortKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let descending = if self.descending { " desc" } else { "" };
+        let nulls_first = if self.nulls_first { " nulls_first" } else { "" };
+        write!(f, "{}{descending}{nulls_first}", self.ty)
     }
 }
 
@@ -285,6 +295,11 @@ impl<'a> Printer<'a> {
             let accs: Vec<_> = decl.accs.iter().map(|acc| format!("{} {}", acc.op.name(), acc.ty)).collect();
             self.line(format_args!("{groups} keys({}) accs({})", List(decl.keys.iter()), List(accs.iter())));
         }
+        for (sort, decl) in program.sorts.iter() {
+            let fetch = decl.fetch.map_or("all".to_string(), |fetch| fetch.to_string());
+            let (keys, payload) = (List(decl.keys.iter()), List(decl.payload.iter()));
+            self.line(format_args!("{sort} keys({keys}) payload({payload}) skip {} fetch {fetch}", decl.skip));
+        }
         for (limit, decl) in program.limits.iter() {
             match decl.fetch {
                 u64::MAX => self.line(format_args!("{limit} skip {} fetch all", decl.skip)),
@@ -332,6 +347,9 @@ impl<'a> Printer<'a> {
                 self.line(format_args!("group {groups} keys({}) args({args})", List(keys.iter())));
             }
             Sink::Hand { input, columns } => self.line(format_args!("hand {input} ({})", List(columns.iter()))),
+            Sink::Sort { sort, keys, payload } => {
+                self.line(format_args!("sort {sort} keys({}) payload({})", List(keys.iter()), List(payload.iter())));
+            }
             Sink::Emit { columns } => self.line(format_args!("emit ({})", List(columns.iter()))),
         }
         self.place = None;

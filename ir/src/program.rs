@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cranelift_entity::PrimaryMap;
 
-use crate::entities::{Groups, HostType, Input, Join, Limit, Lit, Opaque, Param, Stage, Value};
+use crate::entities::{Groups, HostType, Input, Join, Limit, Lit, Opaque, Param, Sort, Stage, Value};
 use crate::op::{Op, Region};
 use crate::types::{Stored, Type};
 
@@ -28,6 +28,8 @@ pub struct Program {
     pub joins: PrimaryMap<Join, JoinDecl>,
     /// Group tables.
     pub groups: PrimaryMap<Groups, GroupsDecl>,
+    /// Sorts.
+    pub sorts: PrimaryMap<Sort, SortDecl>,
     /// Row counters.
     pub limits: PrimaryMap<Limit, LimitDecl>,
     /// Types of the emitted columns.
@@ -189,6 +191,40 @@ impl AccOp {
     }
 }
 
+/// Rows in an order, or the first of them. See [`crate::layout::RowLayout::sort`].
+///
+/// Every worker collects rows of its own; when the stage is complete they are put in order. Rows with equal keys stay in the order of the source as far as
+/// the host tells it. Of a sort that fetches, rows that are surely not among the first may be dropped as they come.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SortDecl {
+    /// The keys, the most significant first. At least one.
+    pub keys: Vec<SortKey>,
+    /// Types of the other columns that are read after the sort.
+    pub payload: Vec<Type>,
+    /// First rows that are left out.
+    pub skip: u64,
+    /// Rows that come after those, at most.
+    pub fetch: Option<u64>,
+}
+
+impl SortDecl {
+    /// How many of the first rows matter; `None`: all.
+    pub fn kept(&self) -> Option<u64> {
+        self.fetch.map(|fetch| self.skip.saturating_add(fetch))
+    }
+}
+
+/// A key of a sort. Floats are in IEEE 754's total order (-0.0 before 0.0, NaN after infinity), text is ordered by its bytes, false comes before true.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct SortKey {
+    /// Its type.
+    pub ty: Type,
+    /// Whether the greatest comes first.
+    pub descending: bool,
+    /// Whether nulls come first, be it ascending or descending.
+    pub nulls_first: bool,
+}
+
 /// A row counter: skips the first rows that come, then lets some through. Which rows come first is not defined.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct LimitDecl {
@@ -231,6 +267,8 @@ pub enum Source {
     Groups(Groups),
     /// Rows of a join table, after every probe of it; values are its keys, then its payload, then (for [`JoinRows::All`]) whether the row was matched.
     Join(Join, JoinRows),
+    /// The rows of a sort, in order; values are its keys, then its payload.
+    Sort(Sort),
 }
 
 /// Which rows of a tracked join table a stage reads.
@@ -344,6 +382,15 @@ pub enum Sink {
         /// The argument of each accumulator, where it takes one.
         args: Vec<Option<Value>>,
     },
+    /// Rows to be put in order.
+    Sort {
+        /// The sort.
+        sort: Sort,
+        /// Its keys.
+        keys: Vec<Value>,
+        /// Its payload.
+        payload: Vec<Value>,
+    },
     /// Rows of an input that another stage reads, which comes later: batch by batch it runs over them as soon as they are there.
     Hand {
         /// The input.
@@ -362,7 +409,7 @@ impl Sink {
     /// Calls `f` with every value that the sink takes, those of a marking sink's residual condition included.
     pub fn for_each_operand(&self, f: &mut impl FnMut(Value)) {
         match self {
-            Sink::Build { keys, payload, .. } => keys.iter().chain(payload).for_each(|value| f(*value)),
+            Sink::Build { keys, payload, .. } | Sink::Sort { keys, payload, .. } => keys.iter().chain(payload).for_each(|value| f(*value)),
             Sink::Mark { probe } => probe.for_each_operand(f),
             Sink::Group { keys, args, .. } => keys.iter().chain(args.iter().flatten()).for_each(|value| f(*value)),
             Sink::Hand { columns, .. } | Sink::Emit { columns } => columns.iter().for_each(|value| f(*value)),
@@ -416,7 +463,7 @@ impl Program {
                 let decl = &self.inputs[*input];
                 &decl.columns[..decl.given()]
             }
-            Sink::Build { .. } | Sink::Mark { .. } | Sink::Group { .. } => &[],
+            Sink::Build { .. } | Sink::Mark { .. } | Sink::Group { .. } | Sink::Sort { .. } => &[],
         }
     }
 
@@ -447,7 +494,7 @@ impl Program {
     pub fn opaque_expressions(&self, decl: &StageDecl) -> usize {
         match decl.source {
             Source::Input { input, .. } => self.inputs[input].computed.len(),
-            Source::Groups(_) | Source::Join(..) => 0,
+            Source::Groups(_) | Source::Join(..) | Source::Sort(_) => 0,
         }
     }
 
@@ -480,7 +527,7 @@ impl StageDecl {
     /// Fields in and out: the larger of the number of source columns that are used and of sink columns (Spark's `maxFields` counts the same).
     pub fn fields(&self) -> usize {
         let sink = match &self.sink {
-            Sink::Build { keys, payload, .. } => keys.len() + payload.len(),
+            Sink::Build { keys, payload, .. } | Sink::Sort { keys, payload, .. } => keys.len() + payload.len(),
             Sink::Mark { probe } => probe.keys.len(),
             Sink::Group { keys, args, .. } => keys.len() + args.len(),
             Sink::Hand { columns, .. } | Sink::Emit { columns } => columns.len(),

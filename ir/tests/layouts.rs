@@ -20,9 +20,9 @@ fn structs() {
     pins!(Morsel: 24 { rows: 0, columns: 8, entries: 16 });
     pins!(ColumnView: 40 { values: 0, validity: 8, buffers: 16, values_bit: 24, validity_bit: 32 });
     pins!(StrRef: 16 { lo: 0, hi: 8 });
-    pins!(WorkerHead: 64 { joins: 0, groups: 8, limits: 16, literals: 24, matchers: 32, out: 40, selection: 48, compress: 56 });
+    pins!(WorkerHead: 72 { joins: 0, groups: 8, limits: 16, literals: 24, matchers: 32, out: 40, selection: 48, compress: 56, sorts: 64 });
     pins!(JoinSlot: 16 { rows: 0, table: 8 });
-    pins!(RowsHead: 40 { base: 0, used: 8, capacity: 16, least: 24, greatest: 32 });
+    pins!(RowsHead: 48 { base: 0, used: 8, capacity: 16, least: 24, greatest: 32, threshold: 40 });
     pins!(JoinHead: 72 { directory: 0, mask: 8, direct: 16, first: 24, range: 32, bases: 40, bits: 48, bits_first: 56, bits_range: 64 });
     pins!(GroupsHead: 64 { slots: 0, mask: 8, entries: 16, rows: 24, direct: 32, first: 40, range: 48, front: 56 });
     pins!(LimitHead: 8 { seen: 0 });
@@ -69,6 +69,25 @@ fn hashes() {
     assert_eq!(join_tag(0), 1 << 48);
     assert_eq!(join_tag(0x1fff_ffff_ffff_ffff), 1 << 49);
     assert_eq!(join_tag(u64::MAX), 1 << 63);
+}
+
+#[test]
+fn sort_words_are_in_the_order_of_their_keys() {
+    let ascending = |kind, bits: &[u64]| {
+        let words: Vec<u64> = bits.iter().map(|bits| sort_word(*bits, kind, false)).collect();
+        assert!(words.is_sorted(), "{kind:?}: {words:x?}");
+        let turned: Vec<u64> = bits.iter().rev().map(|bits| sort_word(*bits, kind, true)).collect();
+        assert!(turned.is_sorted(), "{kind:?}, descending: {turned:x?}");
+    };
+    ascending(SortWord::Unsigned, &[0, 1, 1 << 63, u64::MAX]);
+    ascending(SortWord::Signed, &[i64::MIN, -2, -1, 0, 1, i64::MAX].map(|number| number as u64));
+    let floats = [-f64::NAN, f64::NEG_INFINITY, -1.5, -f64::MIN_POSITIVE, -0.0, 0.0, 1e-300, 2.0, f64::INFINITY, f64::NAN];
+    ascending(SortWord::Float, &floats.map(f64::to_bits));
+    let singles = floats.map(|float| i64::from((float as f32).to_bits() as i32) as u64);
+    ascending(SortWord::Float, &singles);
+    assert_eq!(sort_word(5, SortWord::Signed, false), (1 << 63) + 5);
+    assert_eq!(SortWord::of(stagefuse_ir::SqlType::UInt8), SortWord::Unsigned);
+    assert_eq!(SortWord::of(stagefuse_ir::SqlType::Date32), SortWord::Signed);
 }
 
 /// Builtins are linked by name; each has a signature.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use bumpalo::Bump;
-use stagefuse_ir::abi::{COMPRESS, GroupsHead, JoinSlot, LimitHead, MAX_MORSEL_ROWS, STR_INLINE, StrRef, WorkerHead};
+use stagefuse_ir::abi::{COMPRESS, GroupsHead, JoinSlot, LimitHead, MAX_MORSEL_ROWS, RowsHead, STR_INLINE, StrRef, WorkerHead};
 use stagefuse_ir::{EntityRef, Input, Sink, Stage};
 
 use crate::builtins::strings;
@@ -15,6 +15,7 @@ use crate::run::Run;
 use crate::run::shared::Shared;
 use crate::tables::groups::GroupTable;
 use crate::tables::rows::BuildRows;
+use crate::tables::sort::SortRows;
 
 /// A worker of a run. Generated code sees its head.
 #[repr(C)]
@@ -23,6 +24,7 @@ pub struct Worker {
     joins: Vec<JoinSlot>,
     groups: Vec<*mut GroupsHead>,
     limits: Vec<*const LimitHead>,
+    sorts: Vec<*mut RowsHead>,
     selection: Box<[u32]>,
     output: Output,
     /// By input: buffers of the rows that stages hand over.
@@ -32,6 +34,9 @@ pub struct Worker {
     /// Boxed: generated code holds addresses of their heads.
     rows: Vec<Option<Box<BuildRows>>>,
     tables: Vec<Option<Box<GroupTable>>>,
+    sorted: Vec<Option<Box<SortRows>>>,
+    /// Where the rows that come next stand in the source.
+    place: u64,
     arena: Bump,
     arena_counted: usize,
     error: Option<Error>,
@@ -56,16 +61,20 @@ impl Worker {
                 out: std::ptr::null_mut(),
                 selection: std::ptr::null_mut(),
                 compress: COMPRESS.as_ptr(),
+                sorts: std::ptr::null(),
             },
             joins: vec![none; program.joins.len()],
             groups: vec![std::ptr::null_mut(); program.groups.len()],
             limits: shared.limits.iter().map(|limit| limit.get().cast_const()).collect(),
+            sorts: vec![std::ptr::null_mut(); program.sorts.len()],
             selection: vec![0; MAX_MORSEL_ROWS].into(),
             output,
             handed: program.inputs.keys().map(|_| None).collect(),
             hands: None,
             rows: program.joins.keys().map(|_| None).collect(),
             tables: program.groups.keys().map(|_| None).collect(),
+            sorted: program.sorts.keys().map(|_| None).collect(),
+            place: 0,
             arena: Bump::new(),
             arena_counted: 0,
             error: None,
@@ -74,6 +83,7 @@ impl Worker {
         worker.head.joins = worker.joins.as_ptr();
         worker.head.groups = worker.groups.as_ptr();
         worker.head.limits = worker.limits.as_ptr();
+        worker.head.sorts = worker.sorts.as_ptr();
         worker.head.selection = worker.selection.as_mut_ptr();
         worker.head.out = &raw mut *worker.output.head;
         worker
@@ -82,6 +92,13 @@ impl Worker {
     /// The batches that emitting stages have made since the last call.
     pub fn take_output(&mut self) -> Vec<RecordBatch> {
         std::mem::take(&mut self.output.batches)
+    }
+
+    /// Says where the rows of the next call stand in the stage's source: in which of its partitions, and as which of their pieces. A sort leaves rows
+    /// with equal keys in this order, whoever has run them.
+    pub fn set_place(&mut self, partition: usize, piece: usize) {
+        // Room for 2^16 rows of a piece; where there are more, some equal rows come in another order.
+        self.place = ((partition as u64) << 40).wrapping_add((piece as u64) << 16);
     }
 
     /// Makes ready for a stage: the tables that it writes exist, those that it probes are in place.
@@ -108,6 +125,10 @@ impl Worker {
             let rows = self.rows[join.index()].get_or_insert_with(|| Box::new(BuildRows::new(shared.join_layouts[join.index()].stride)));
             self.joins[join.index()].rows = &raw mut rows.head;
         }
+        if let Some(sort) = plan.sorts {
+            let place = self.place.wrapping_add((stage.index() as u64) << 56);
+            self.sorts[sort.index()] = shared.sorts[sort.index()].begin(&mut self.sorted[sort.index()], place);
+        }
         if let Some(groups) = plan.groups {
             if self.tables[groups.index()].is_none() {
                 let table =
@@ -132,6 +153,12 @@ impl Worker {
         self.tables[groups].take()
     }
 
+    /// Hands over what it collected for a sort.
+    pub(crate) fn take_sorted(&mut self, sort: usize) -> Option<Box<SortRows>> {
+        self.sorts[sort] = std::ptr::null_mut();
+        self.sorted[sort].take()
+    }
+
     /// Adds a group; see the builtin `groups_insert`.
     pub(crate) fn insert_group(&mut self, groups: usize, hash: u64, key: Option<i64>) -> Result<*mut u8, Error> {
         let table = self.tables[groups].as_mut().ok_or_else(|| Error::Internal(format!("groups{groups} is not written here")))?;
@@ -142,6 +169,12 @@ impl Worker {
     pub(crate) fn grow_rows(&mut self, join: usize) -> Result<(), Error> {
         let rows = self.rows[join].as_mut().ok_or_else(|| Error::Internal(format!("join{join} is not built here")))?;
         rows.grow(&self.shared.memory)
+    }
+
+    /// Makes room for a row; see the builtin `sort_grow`.
+    pub(crate) fn grow_sorted(&mut self, sort: usize) -> Result<(), Error> {
+        let rows = self.sorted[sort].as_mut().ok_or_else(|| Error::Internal(format!("sort{sort} is not written here")))?;
+        self.shared.sorts[sort].grow(rows, &self.shared.memory)
     }
 
     /// Copies a long text into the arena; returns the new second word.

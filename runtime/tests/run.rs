@@ -58,7 +58,7 @@ impl Test {
                     };
                     batches.iter().map(task).collect()
                 }
-                Source::Groups(_) | Source::Join(..) => {
+                Source::Groups(_) | Source::Join(..) | Source::Sort(_) => {
                     let task = |partition| {
                         let output = &output;
                         Box::new(move || {
@@ -76,12 +76,13 @@ impl Test {
                 let threads: Vec<_> = tasks.iter().map(|task| scope.spawn(task)).collect();
                 threads.into_iter().try_for_each(|thread| thread.join().unwrap())
             })?;
-            let parts = self.run.finish_parts(stage)?;
-            std::thread::scope(|scope| {
-                (0..parts).for_each(|part| {
-                    scope.spawn(move || self.run.finish_part(stage, part).unwrap());
+            while let parts @ 1.. = self.run.finish_parts(stage)? {
+                std::thread::scope(|scope| {
+                    (0..parts).for_each(|part| {
+                        scope.spawn(move || self.run.finish_part(stage, part).unwrap());
+                    });
                 });
-            });
+            }
         }
         Ok(output.into_inner().unwrap())
     }

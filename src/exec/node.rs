@@ -228,12 +228,13 @@ impl CompiledExec {
     }
 }
 
-/// Whether rows leave each partition in the order in which they came in.
+/// Whether rows leave each partition in the order in which they came in, or in that of a sort.
 fn keeps_order(program: &Program) -> bool {
     let mut emitting = program.stages.iter().filter(|(stage, _)| program.emits(*stage));
     // The interpreter yields the pairs of a join in an order of its own.
     let pairs = |decl: &StageDecl| decl.probes().any(|probe| matches!(probe.kind, ProbeKind::Inner | ProbeKind::Outer));
-    let keeps = |decl: &StageDecl| matches!(decl.source, Source::Input { partitioned: true, .. }) && !pairs(decl);
+    let ordered = |source: &Source| matches!(source, Source::Input { partitioned: true, .. } | Source::Sort(_));
+    let keeps = |decl: &StageDecl| ordered(&decl.source) && !pairs(decl);
     emitting.next().is_some_and(|(_, decl)| keeps(decl)) && emitting.all(|(stage, decl)| program.is_handed(stage) && !pairs(decl))
 }
 

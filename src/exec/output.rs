@@ -142,7 +142,7 @@ impl Output {
                 }
                 Task::Streams { stage, input, streams }
             }
-            Source::Groups(_) | Source::Join(..) => {
+            Source::Groups(_) | Source::Join(..) | Source::Sort(_) => {
                 Task::Tables { stage, partitions: (self.partition..core.tables).step_by(core.outputs).collect(), cursor: None }
             }
         })
@@ -180,7 +180,7 @@ async fn step(core: &Core, task: &mut Task) -> Result<(Vec<RecordBatch>, bool)> 
                 return Ok((vec![], true));
             }
             match streams.next().await {
-                Some(batch) => Ok((core.run_batch(*stage, &core.project(*input, batch?)?)?, false)),
+                Some(batch) => Ok((core.run_batch(*stage, &core.project(*input, batch?)?, (0, 0))?, false)),
                 None => Ok((vec![], true)),
             }
         }
@@ -198,7 +198,7 @@ async fn step(core: &Core, task: &mut Task) -> Result<(Vec<RecordBatch>, bool)> 
                     None => Ok((vec![], true)),
                 };
             };
-            let (flow, emitted) = core.run_table(*stage, open)?;
+            let (flow, emitted) = core.run_table(*stage, open, (0, 0))?;
             if flow == Flow::Done {
                 *cursor = None;
             }

@@ -185,17 +185,28 @@ impl Core {
                     let mut tasks = vec![];
                     for partition in 0..self.input_partitions(input) {
                         let stream = self.stream(input, partition)?;
-                        tasks.push(Arc::clone(self).drain_stream(stage, input, stream).boxed());
+                        tasks.push(Arc::clone(self).drain_stream(stage, input, partition, stream).boxed());
                     }
                     tasks
                 }
-                Source::Groups(_) | Source::Join(..) => {
+                Source::Groups(_) | Source::Join(..) | Source::Sort(_) => {
                     let workers = self.workers.min(self.tables);
                     (0..workers).map(|_| Arc::clone(self).drain_tables(stage).boxed()).collect()
                 }
             };
             self.fan_out(tasks).await?;
+            self.finish(stage).await?;
+        }
+        Ok(())
+    }
+
+    /// Finishes a stage's state: round by round, the parts of each at the same time.
+    async fn finish(self: &Arc<Self>, stage: Stage) -> Result<()> {
+        loop {
             let parts = self.run.finish_parts(stage).map_err(host_error)?;
+            if parts == 0 {
+                return Ok(());
+            }
             let next = Arc::new(AtomicUsize::new(0));
             let tasks = (0..self.workers.min(parts)).map(|_| {
                 let (core, next) = (Arc::clone(self), Arc::clone(&next));
@@ -206,13 +217,13 @@ impl Core {
                             return Ok(());
                         }
                         core.run.finish_part(stage, part).map_err(host_error)?;
+                        tokio::task::yield_now().await;
                     }
                 };
                 work.boxed()
             });
             self.fan_out(tasks.collect()).await?;
         }
-        Ok(())
     }
 
     /// Runs tasks at the same time, in tasks of the runtime's own where that can help. Dropping the future ends them.
@@ -245,10 +256,18 @@ impl Core {
         Ok(())
     }
 
-    async fn drain_stream(self: Arc<Self>, stage: Stage, input: Input, mut stream: SendableRecordBatchStream) -> Result<()> {
+    async fn drain_stream(
+        self: Arc<Self>,
+        stage: Stage,
+        input: Input,
+        partition: usize,
+        mut stream: SendableRecordBatchStream,
+    ) -> Result<()> {
+        let mut number = 0;
         while !self.is_stopped(stage) {
             let Some(batch) = stream.next().await else { break };
-            self.run_batch(stage, &self.project(input, batch?)?)?;
+            self.run_batch(stage, &self.project(input, batch?)?, (partition, number))?;
+            number += 1;
             tokio::task::yield_now().await;
         }
         Ok(())
@@ -257,7 +276,9 @@ impl Core {
     async fn drain_tables(self: Arc<Self>, stage: Stage) -> Result<()> {
         while let Some(partition) = self.claim(stage, self.tables) {
             let mut cursor = self.cursor(stage, partition)?;
-            while !self.is_stopped(stage) && self.run_table(stage, &mut cursor)?.0 == Flow::More {
+            let mut number = 0;
+            while !self.is_stopped(stage) && self.run_table(stage, &mut cursor, (partition, number))?.0 == Flow::More {
+                number += 1;
                 tokio::task::yield_now().await;
             }
         }
@@ -295,10 +316,12 @@ impl Core {
         match self.lowered.memory[input.index()].as_ref() {
             Some(Memory::Batches(batches)) => {
                 let batch = &batches[partition][batch];
-                self.run_batch(stage, &if rows == batch.num_rows() { batch.clone() } else { batch.slice(first, rows) })
+                let batch = if rows == batch.num_rows() { batch.clone() } else { batch.slice(first, rows) };
+                self.run_batch(stage, &batch, (0, number))
             }
             Some(Memory::Compact(table, columns)) => {
                 let mut worker = self.run.worker();
+                worker.set_place(0, number);
                 let flow = self.run.run_block(stage, &mut worker, (table, partition), columns, first, rows);
                 self.note(stage, flow.map_err(host_error)?);
                 Ok(worker.take_output())
@@ -322,9 +345,10 @@ impl Core {
         Ok(batch.project(columns)?)
     }
 
-    /// Runs a batch, and yields what it emitted.
-    pub(crate) fn run_batch(&self, stage: Stage, batch: &RecordBatch) -> Result<Vec<RecordBatch>> {
+    /// Runs a batch, and yields what it emitted. `place`: the partition of the source that it comes from, and as which of its batches.
+    pub(crate) fn run_batch(&self, stage: Stage, batch: &RecordBatch, place: (usize, usize)) -> Result<Vec<RecordBatch>> {
         let mut worker = self.run.worker();
+        worker.set_place(place.0, place.1);
         let flow = self.run.run_batch(stage, &mut worker, batch).map_err(host_error)?;
         self.note(stage, flow);
         Ok(worker.take_output())
@@ -335,8 +359,9 @@ impl Core {
     }
 
     /// Runs the next rows of a table. `Done`: the cursor is at its end, or the stage needs no more rows.
-    pub(crate) fn run_table(&self, stage: Stage, cursor: &mut TableCursor) -> Result<(Flow, Vec<RecordBatch>)> {
+    pub(crate) fn run_table(&self, stage: Stage, cursor: &mut TableCursor, place: (usize, usize)) -> Result<(Flow, Vec<RecordBatch>)> {
         let mut worker = self.run.worker();
+        worker.set_place(place.0, place.1);
         let flow = self.run.run_table(stage, &mut worker, cursor).map_err(host_error)?;
         Ok((flow, worker.take_output()))
     }

@@ -170,6 +170,11 @@ fn source_rows(lowered: &Lowered, decl: &StageDecl, known: &PrimaryMap<Stage, Op
         // A table holds no more rows than its writers read, unless they multiplied rows on the way.
         Source::Groups(groups) => written(lowered, known, |sink| matches!(sink, Sink::Group { groups: other, .. } if *other == groups)),
         Source::Join(join, _) => written(lowered, known, |sink| matches!(sink, Sink::Build { join: other, .. } if *other == join)),
+        Source::Sort(sort) => {
+            let rows = written(lowered, known, |sink| matches!(sink, Sink::Sort { sort: other, .. } if *other == sort));
+            let fetched = lowered.program.sorts[sort].fetch.and_then(|fetch| usize::try_from(fetch).ok());
+            rows.map_or(fetched, |rows| Some(rows.min(fetched.unwrap_or(rows))))
+        }
     }
 }
 

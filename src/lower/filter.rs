@@ -5,17 +5,14 @@ use std::sync::Arc;
 use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{BinaryExpr, DynamicFilterPhysicalExpr};
-use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::filter::FilterExec;
 
-use super::{Lowering, Pipe, Result, declined};
+use super::limit::own_limit;
+use super::{Lowering, Pipe, Result};
 
 impl Lowering {
-    pub(crate) fn filter(&mut self, filter: &FilterExec) -> Result<Pipe> {
-        // A limit counts the rows of each partition on its own.
-        if filter.fetch().is_some() && filter.properties().output_partitioning().partition_count() > 1 {
-            return declined("a filter with a limit for each partition");
-        }
+    pub(crate) fn filter(&mut self, filter: &FilterExec, wanted: Option<usize>) -> Result<Pipe> {
+        let fetch = own_limit(filter, wanted)?;
         let mut pipe = self.below(filter.input())?;
         let schema = filter.input().schema();
         let mut conjuncts = vec![];
@@ -30,7 +27,7 @@ impl Lowering {
             }
         }
         pipe.project(filter.projection().as_deref());
-        match filter.fetch() {
+        match fetch {
             Some(fetch) => self.limited(pipe, 0, Some(fetch), "FilterExec: fetch"),
             None => Ok(pipe),
         }

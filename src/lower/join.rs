@@ -8,6 +8,9 @@
 //! | full | probe outer, marks | unmatched rows, with nulls |
 //! | right semi, anti, mark | probe semi, anti, mark | |
 //! | left semi, anti, mark | marks only | matched, unmatched, all rows |
+//! | left anti, aware of nulls (`NOT IN`) | probe mark, marks; counts rows and keys | unmatched rows, if the counts allow: see [`super::null_aware`] |
+//!
+//! Floats are equal if their bits are, but 0.0 equals -0.0: keys of either side have no -0.0.
 
 use std::sync::Arc;
 
@@ -19,6 +22,7 @@ use stagefuse_ir::builder::StageBuilder;
 use stagefuse_ir::{Datum, JoinDecl, JoinRows, Op, Probe, ProbeKind, Sink, Source, Type, Value};
 
 use super::pipe::{Branch, common_types};
+use super::sort::Unordered;
 use super::{Lowering, Pipe, Result, declined};
 
 /// What lowering a join takes, of whatever operator.
@@ -30,10 +34,26 @@ pub(super) struct Join<'a> {
     pub(super) filter: Option<JoinFilter>,
     pub(super) join_type: JoinType,
     pub(super) null_equal: bool,
+    /// Of a left anti join on one key: whether a null on the right side leaves nothing, as `NOT IN` does.
+    pub(super) null_aware: bool,
+    /// Whether the sides are sorted for nobody but the join.
+    pub(super) sorted: bool,
     pub(super) projection: Option<Vec<usize>>,
 }
 
 impl Join<'_> {
+    /// The condition on a pair of rows.
+    pub(super) fn condition(&self, lowering: &mut Lowering, right: &mut Branch, left: &[Option<Value>]) -> Result<Option<Value>> {
+        let Some(filter) = &self.filter else { return Ok(None) };
+        let sides = filter.column_indices().iter().map(|column| match column.side {
+            JoinSide::Left => left[column.index],
+            JoinSide::Right => right.columns[column.index],
+            JoinSide::None => None,
+        });
+        let sides: Vec<_> = sides.collect();
+        lowering.expr(&mut right.s, &sides, filter.schema(), filter.expression()).map(Some)
+    }
+
     /// The same join with its sides changed over: the right side builds.
     pub(super) fn swapped(self) -> Self {
         let (left, right) = (self.left.schema().fields().len(), self.right.schema().fields().len());
@@ -53,6 +73,8 @@ impl Join<'_> {
             filter: self.filter.as_ref().map(JoinFilter::swap),
             join_type: self.join_type.swap(),
             null_equal: self.null_equal,
+            null_aware: self.null_aware,
+            sorted: self.sorted,
             projection,
         }
     }
@@ -61,8 +83,8 @@ impl Join<'_> {
 /// The table that a left side became.
 #[derive(Clone)]
 pub(crate) struct Table {
-    join: stagefuse_ir::Join,
-    keys: Vec<Type>,
+    pub(super) join: stagefuse_ir::Join,
+    pub(super) keys: Vec<Type>,
     /// Numbers of the left side's columns that are in the payload, and their types.
     payload: Vec<(usize, Type)>,
     /// Columns of the left side.
@@ -90,6 +112,7 @@ impl Lowering {
             _ => None,
         };
         let only_marks = matches!(join.join_type, JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark);
+        self.unordered = join.sorted.then_some(Unordered { fetch: None });
         let left = self.below(join.left)?;
         let schema = join.left.schema();
         let mut left_keys = |lowering: &mut Lowering, branch: &mut Branch| {
@@ -97,8 +120,17 @@ impl Lowering {
             keys.collect::<Result<Vec<Value>>>()
         };
         let table = self.build_table(&join.note, left, &mut left_keys, join.null_equal, rows.is_some())?;
+        self.unordered = join.sorted.then_some(Unordered { fetch: None });
+        let right = self.below(join.right)?;
         let mut pipe = Pipe { branches: vec![] };
-        for branch in self.below(join.right)?.branches {
+        if join.null_aware {
+            let mut branch = self.table_rows(join, &table, JoinRows::Unmatched)?;
+            self.keep_not_in(join, &table, right, &mut branch)?;
+            pipe.branches.push(branch);
+            pipe.project(join.projection.as_deref());
+            return Ok(pipe);
+        }
+        for branch in right.branches {
             pipe.branches.extend(self.probe(join, &table, kind, rows.is_some(), only_marks, branch)?);
         }
         if let Some(rows) = rows {
@@ -122,7 +154,8 @@ impl Lowering {
         let width = side.branches.iter().map(|branch| branch.columns.len()).max().unwrap_or(0);
         let (mut keys, mut payloads) = (vec![], vec![]);
         for branch in &mut side.branches {
-            keys.push(keys_of(self, branch)?);
+            let of_branch = keys_of(self, branch)?;
+            keys.push(of_branch.into_iter().map(|key| self.unsigned_zero(&mut branch.s, key)).collect());
             payloads.push(columns.iter().filter_map(|column| branch.columns[*column]).collect::<Vec<Value>>());
         }
         let types_of = |values: &[Vec<Value>]| {
@@ -132,7 +165,7 @@ impl Lowering {
         let (Some(key_types), Some(payload_types)) = (types_of(&keys), types_of(&payloads)) else {
             return declined("a join whose build side has several types in one column");
         };
-        if let Some(ty) = key_types.iter().find(|ty| ty.sql.is_float() || ty.sql.is_host()) {
+        if let Some(ty) = key_types.iter().find(|ty| ty.sql.is_host()) {
             return declined(format!("a join on {ty}"));
         }
         let table = self.p.join(JoinDecl { keys: key_types.clone(), payload: payload_types.clone(), null_equal, tracked });
@@ -158,16 +191,7 @@ impl Lowering {
         for (_, key) in &join.on {
             keys.push(self.expr(&mut right.s, &right.columns, &schema, key)?);
         }
-        let mut residual = |lowering: &mut Lowering, right: &mut Branch, left: &[Option<Value>]| {
-            let Some(filter) = &join.filter else { return Ok(None) };
-            let sides = filter.column_indices().iter().map(|column| match column.side {
-                JoinSide::Left => left[column.index],
-                JoinSide::Right => right.columns[column.index],
-                JoinSide::None => None,
-            });
-            let sides: Vec<_> = sides.collect();
-            lowering.expr(&mut right.s, &sides, filter.schema(), filter.expression()).map(Some)
-        };
+        let mut residual = |lowering: &mut Lowering, right: &mut Branch, left: &[Option<Value>]| join.condition(lowering, right, left);
         if only_marks {
             let (probe, _) = self.probe_of(&mut right, table, kind, marks_build, keys, &mut residual)?;
             self.p.stage(right.sink(Sink::Mark { probe }));
@@ -213,7 +237,7 @@ impl Lowering {
         Ok(())
     }
 
-    fn probe_of(
+    pub(super) fn probe_of(
         &mut self,
         branch: &mut Branch,
         table: &Table,
@@ -225,6 +249,7 @@ impl Lowering {
         if let Some((key, ty)) = keys.iter().zip(&table.keys).find(|(key, ty)| branch.s.ty(**key).sql != ty.sql) {
             return declined(format!("a join of {} with {ty}", branch.s.ty(*key)));
         }
+        let keys = keys.into_iter().map(|key| self.unsigned_zero(&mut branch.s, key)).collect();
         let mut left_columns = vec![None; table.width];
         let mut columns = vec![None; table.keys.len()];
         for (index, ty) in &table.payload {

@@ -11,10 +11,13 @@ mod join;
 mod limit;
 mod memory;
 mod nested_loop_join;
+mod null_aware;
 mod order;
 mod pipe;
 mod projection;
 mod scan;
+mod sort;
+mod sort_merge_join;
 mod types;
 mod union;
 
@@ -27,9 +30,11 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::filter::FilterExec;
-use datafusion::physical_plan::joins::{CrossJoinExec, HashJoinExec, NestedLoopJoinExec};
-use datafusion::physical_plan::limit::GlobalLimitExec;
+use datafusion::physical_plan::joins::{CrossJoinExec, HashJoinExec, NestedLoopJoinExec, SortMergeJoinExec};
+use datafusion::physical_plan::limit::{GlobalLimitExec, LocalLimitExec};
 use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::sorts::sort::SortExec;
+use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::union::{InterleaveExec, UnionExec};
 use stagefuse_ir::builder::ProgramBuilder;
 use stagefuse_ir::{EntityRef, HostType, Op, Program, Sink, SqlType, StmtKind, Type, UnaryOp, passes, verifier};
@@ -137,6 +142,10 @@ pub(crate) struct Lowering {
     pub(crate) params: Vec<Arc<dyn PhysicalExpr>>,
     /// What rows of the plan that is lowered next need not have: where they have no match in a table, nobody misses them.
     pub(crate) key_filters: Vec<KeyFilter>,
+    /// Whether the order of rows of the plan that is lowered next does not matter.
+    pub(crate) unordered: Option<sort::Unordered>,
+    /// How many rows of the plan that is lowered next matter, whichever: a limit further up takes no more. Then the plan need not count itself.
+    pub(crate) wanted: Option<usize>,
     /// Whether joins may be put in another order.
     pub(crate) reorders: bool,
 }
@@ -195,13 +204,13 @@ impl Lowering {
     }
 
     /// Joins in an order of our own, where that is wanted and possible, else as the plan has them.
-    fn reordered(&mut self, join: &HashJoinExec) -> Result<Pipe> {
+    fn reordered(&mut self, join: &HashJoinExec, wanted: Option<usize>) -> Result<Pipe> {
         if !self.reorders {
-            return self.hash_join(join);
+            return self.hash_join(join, wanted);
         }
         match self.attempt("joins in another order", |lowering| lowering.ordered_joins(join))? {
             Some(pipe) => Ok(pipe),
-            None => self.hash_join(join),
+            None => self.hash_join(join, wanted),
         }
     }
 
@@ -209,28 +218,39 @@ impl Lowering {
     fn operator(&mut self, plan: &Arc<dyn ExecutionPlan>) -> Result<Option<Pipe>> {
         // They are handed down through operators that know how, and no further.
         let key_filters = std::mem::take(&mut self.key_filters);
+        let unordered = self.unordered.take();
+        let wanted = self.wanted.take();
         let pipe = if let Some(filter) = plan.downcast_ref::<FilterExec>() {
             self.key_filters = filter_keys(filter, key_filters);
-            self.filter(filter)?
+            self.filter(filter, wanted)?
         } else if let Some(projection) = plan.downcast_ref::<ProjectionExec>() {
             self.key_filters = projection_keys(projection, key_filters);
+            (self.unordered, self.wanted) = (unordered, wanted);
             self.projection(projection)?
         } else if let Some(aggregate) = plan.downcast_ref::<AggregateExec>() {
             self.aggregate(aggregate, key_filters)?
         } else if let Some(join) = plan.downcast_ref::<HashJoinExec>() {
-            self.reordered(join)?
+            self.reordered(join, wanted)?
+        } else if let Some(join) = plan.downcast_ref::<SortMergeJoinExec>() {
+            self.sort_merge_join(join)?
         } else if let Some(join) = plan.downcast_ref::<NestedLoopJoinExec>() {
             self.nested_loop_join(join)?
         } else if let Some(join) = plan.downcast_ref::<CrossJoinExec>() {
             self.cross_join(join)?
         } else if let Some(limit) = plan.downcast_ref::<GlobalLimitExec>() {
             self.global_limit(limit)?
+        } else if let Some(limit) = plan.downcast_ref::<LocalLimitExec>() {
+            self.local_limit(limit, wanted)?
         } else if let Some(coalesce) = plan.downcast_ref::<CoalescePartitionsExec>().filter(|_| plan.fetch().is_some()) {
             self.coalesce(coalesce)?
+        } else if let Some(sort) = plan.downcast_ref::<SortExec>() {
+            self.sort(sort, unordered)?
+        } else if let Some(merge) = plan.downcast_ref::<SortPreservingMergeExec>() {
+            self.merged_sort(merge)?
         } else if let Some(union) = plan.downcast_ref::<UnionExec>() {
-            self.union(union, union.inputs())?
+            self.union(union, union.inputs(), wanted)?
         } else if let Some(interleave) = plan.downcast_ref::<InterleaveExec>() {
-            self.union(interleave, interleave.inputs())?
+            self.union(interleave, interleave.inputs(), wanted)?
         } else {
             return Ok(None);
         };

@@ -16,6 +16,8 @@ impl Lowering {
             filter: join.filter().cloned(),
             join_type: *join.join_type(),
             null_equal: false,
+            null_aware: false,
+            sorted: false,
             projection: join.projection().as_ref().map(|projection| projection.to_vec()),
         })
     }
@@ -29,6 +31,8 @@ impl Lowering {
             filter: None,
             join_type: JoinType::Inner,
             null_equal: false,
+            null_aware: false,
+            sorted: false,
             projection: None,
         })
     }

@@ -1,9 +1,20 @@
 //! Projections.
 
+use std::sync::Arc;
+
 use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::projection::ProjectionExec;
 
 use super::{Lowering, Pipe, Result};
+
+/// The plan below projections.
+pub(crate) fn below_projections(plan: &Arc<dyn ExecutionPlan>) -> &Arc<dyn ExecutionPlan> {
+    match plan.downcast_ref::<ProjectionExec>() {
+        Some(projection) => below_projections(projection.input()),
+        None => plan,
+    }
+}
 
 impl Lowering {
     pub(crate) fn projection(&mut self, projection: &ProjectionExec) -> Result<Pipe> {

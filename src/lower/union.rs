@@ -8,9 +8,10 @@ use super::{Lowering, Pipe, Result, declined};
 
 impl Lowering {
     /// `UnionExec`, or `InterleaveExec`: its inputs are hash-distributed alike, of which a stage has no need.
-    pub(crate) fn union(&mut self, union: &dyn ExecutionPlan, inputs: &[Arc<dyn ExecutionPlan>]) -> Result<Pipe> {
+    pub(crate) fn union(&mut self, union: &dyn ExecutionPlan, inputs: &[Arc<dyn ExecutionPlan>], wanted: Option<usize>) -> Result<Pipe> {
         let mut branches = vec![];
         for input in inputs {
+            self.wanted = wanted;
             branches.extend(self.below(input)?.exchanged(true).branches);
         }
         let pipe = Pipe { branches };

@@ -3,6 +3,7 @@
 mod build;
 mod emit;
 mod group;
+mod sort;
 
 pub(crate) use group::Held;
 use stagefuse_ir::Sink;
@@ -19,6 +20,7 @@ impl Gen<'_> {
             // Branches on by itself.
             Sink::Mark { probe } => return self.mark(probe),
             Sink::Group { groups, keys, args } => self.group(*groups, keys, args)?,
+            Sink::Sort { sort, keys, payload } => self.sort(*sort, keys, payload)?,
             Sink::Hand { columns, .. } | Sink::Emit { columns } => self.emit(columns)?,
         }
         let next = self.next;

@@ -11,9 +11,9 @@ mod tests;
 use cranelift_entity::{EntityRef, PrimaryMap};
 
 use self::lexer::{Lexer, Place, Token};
-use crate::entities::{Groups, HostType, Input, Join, Limit, Lit, Opaque, Param, Stage};
+use crate::entities::{Groups, HostType, Input, Join, Limit, Lit, Opaque, Param, Sort, Stage};
 use crate::program::{
-    AccDecl, AccOp, Computed, Datum, GroupsDecl, InputDecl, JoinDecl, LimitDecl, Literal, OpaqueDecl, ParamDecl, Program,
+    AccDecl, AccOp, Computed, Datum, GroupsDecl, InputDecl, JoinDecl, LimitDecl, Literal, OpaqueDecl, ParamDecl, Program, SortDecl, SortKey,
 };
 use crate::types::{Repr, SqlType, Stored, Type};
 
@@ -264,6 +264,18 @@ impl<'a> Parser<'a> {
                     let accs = self.list('(', ')', Self::acc)?;
                     program.groups.push(GroupsDecl { keys, accs });
                 }
+                "sort" => {
+                    self.declare::<Sort, _>("sort", &program.sorts)?;
+                    self.expect_word("keys")?;
+                    let keys = self.list('(', ')', Self::sort_key)?;
+                    self.expect_word("payload")?;
+                    let payload = self.types()?;
+                    self.expect_word("skip")?;
+                    let skip = self.number()?;
+                    self.expect_word("fetch")?;
+                    let fetch = if self.eat_word("all")? { None } else { Some(self.number()?) };
+                    program.sorts.push(SortDecl { keys, payload, skip, fetch });
+                }
                 "limit" => {
                     self.declare::<Limit, _>("limit", &program.limits)?;
                     self.expect_word("skip")?;
@@ -304,6 +316,13 @@ impl<'a> Parser<'a> {
         let op = AccOp::ALL.iter().copied().find(|op| op.name() == name);
         let op = op.ok_or_else(|| place.error(format!("unknown accumulator `{name}`")))?;
         Ok(AccDecl { op, ty: self.ty()? })
+    }
+
+    fn sort_key(&mut self) -> Result<SortKey> {
+        let ty = self.ty()?;
+        let descending = self.eat_word("desc")?;
+        let nulls_first = self.eat_word("nulls_first")?;
+        Ok(SortKey { ty, descending, nulls_first })
     }
 
     fn types(&mut self) -> Result<Vec<Type>> {

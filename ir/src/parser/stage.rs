@@ -42,7 +42,7 @@ impl StageParser<'_, '_> {
                     self.p.advance()?;
                     StmtKind::Limit(self.p.entity("limit")?)
                 }
-                "build" | "mark" | "group" | "hand" | "emit" => break self.sink()?,
+                "build" | "mark" | "group" | "sort" | "hand" | "emit" => break self.sink()?,
                 _ if self.p.peek_entity("v").is_some() => {
                     let (value, op) = self.let_op()?;
                     StmtKind::Let(value, op)
@@ -74,7 +74,10 @@ impl StageParser<'_, '_> {
             let rows = rows.ok_or_else(|| place.error("expected `matched`, `unmatched` or `all`"))?;
             return Ok(Source::Join(join, rows));
         }
-        Err(self.p.expected("an input, a group table or a join table"))
+        if self.p.peek_entity("sort").is_some() {
+            return Ok(Source::Sort(self.p.entity("sort")?));
+        }
+        Err(self.p.expected("an input, a group table, a join table or a sort"))
     }
 
     fn sink(&mut self) -> Result<Sink> {
@@ -101,6 +104,12 @@ impl StageParser<'_, '_> {
             "hand" => {
                 let input = self.p.entity("input")?;
                 Ok(Sink::Hand { input, columns: self.list(Self::value)? })
+            }
+            "sort" => {
+                let sort = self.p.entity("sort")?;
+                let keys = self.keys()?;
+                self.p.expect_word("payload")?;
+                Ok(Sink::Sort { sort, keys, payload: self.list(Self::value)? })
             }
             _ => Ok(Sink::Emit { columns: self.list(Self::value)? }),
         }

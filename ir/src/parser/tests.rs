@@ -17,6 +17,8 @@ const EVERYTHING: &str = r#"program {
   join0 keys(int64) payload(utf8) null_equal tracked
   join1 keys() payload()
   groups0 keys(utf8) accs(sum decimal(25,2)?, count_rows int64, count int64, min date32?, max float32?)
+  sort0 keys(int64) payload(utf8?) skip 0 fetch all
+  sort1 keys(utf8? desc nulls_first, int64 nulls_first, float64 desc) payload() skip 3 fetch 10
   limit0 skip 0 fetch 10
   limit1 skip 18446744073709551615 fetch all
   output (utf8, int64)
@@ -67,10 +69,15 @@ const EVERYTHING: &str = r#"program {
 
   s3 "" {
     source join0 unmatched ()
-    emit ()
+    sort sort1 keys(v0, v1) payload(v2)
   }
 
   s4 "" {
+    source sort1 ()
+    emit ()
+  }
+
+  s5 "" {
     source input2 (v0: host0?)
     hand input2 (v0, v0)
   }
@@ -146,7 +153,7 @@ fn declarations() {
 #[test]
 fn stages() {
     rejects("program { s0 \"\" { emit ()", 1, 19, "expected `source`, found `emit`");
-    rejects("program { s0 \"\" { source x", 1, 26, "expected an input, a group table or a join table, found `x`");
+    rejects("program { s0 \"\" { source x", 1, 26, "expected an input, a group table, a join table or a sort, found `x`");
     rejects("program { s0 \"\" { source join0 some", 1, 32, "expected `matched`, `unmatched` or `all`");
     stage_rejects("", 3, 1, "expected a row operation or a sink, found `}`");
     stage_rejects("emit (v0) filter v0", 2, 11, "expected `}`, found `filter`");

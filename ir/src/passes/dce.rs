@@ -1,11 +1,11 @@
-//! Removes what nobody reads: operations, columns of probes, payload of join tables, accumulators of group tables.
+//! Removes what nobody reads: operations, columns of probes, payload of join tables and sorts, accumulators of group tables.
 //!
 //! Keys stay, for they decide which rows there are; so do columns of inputs, for the host hands them over. An operation that can fail
 //! stays too: whether a query fails is part of its meaning.
 
 use cranelift_entity::{EntitySet, SecondaryMap};
 
-use crate::entities::{Groups, Join, Stage, Value};
+use crate::entities::{Groups, Join, Sort, Stage, Value};
 use crate::op::{Op, Region};
 use crate::program::{Probe, Program, Sink, Source, Stmt, StmtKind};
 
@@ -25,20 +25,24 @@ pub fn eliminate_dead(program: &mut Program) {
     read.remove_unread(program);
 }
 
-/// Which fields of states some stage reads: payload by join, accumulators by group table.
+/// Which fields of states some stage reads: payload by join and by sort, accumulators by group table.
 struct ReadFields {
     joins: SecondaryMap<Join, Vec<bool>>,
     groups: SecondaryMap<Groups, Vec<bool>>,
+    sorts: SecondaryMap<Sort, Vec<bool>>,
 }
 
 impl ReadFields {
     fn new(program: &Program) -> Self {
-        let mut read = ReadFields { joins: SecondaryMap::new(), groups: SecondaryMap::new() };
+        let mut read = ReadFields { joins: SecondaryMap::new(), groups: SecondaryMap::new(), sorts: SecondaryMap::new() };
         for (join, decl) in program.joins.iter() {
             read.joins[join] = vec![false; decl.payload.len()];
         }
         for (groups, decl) in program.groups.iter() {
             read.groups[groups] = vec![false; decl.accs.len()];
+        }
+        for (sort, decl) in program.sorts.iter() {
+            read.sorts[sort] = vec![false; decl.payload.len()];
         }
         read
     }
@@ -51,6 +55,7 @@ impl ReadFields {
             match decl.source {
                 Source::Join(join, _) => retain_after(&mut decl.params, keys_of(program, join), &self.joins[join]),
                 Source::Groups(groups) => retain_after(&mut decl.params, program.groups[groups].keys.len(), &self.groups[groups]),
+                Source::Sort(sort) => retain_after(&mut decl.params, program.sorts[sort].keys.len(), &self.sorts[sort]),
                 Source::Input { .. } => {}
             }
             for stmt in &mut decl.body {
@@ -62,12 +67,16 @@ impl ReadFields {
                 Sink::Build { join, payload, .. } => retain_after(payload, 0, &self.joins[*join]),
                 Sink::Group { groups, args, .. } => retain_after(args, 0, &self.groups[*groups]),
                 Sink::Mark { probe } => retain_after(&mut probe.columns, keys_of(program, probe.join), &self.joins[probe.join]),
+                Sink::Sort { sort, payload, .. } => retain_after(payload, 0, &self.sorts[*sort]),
                 Sink::Hand { .. } | Sink::Emit { .. } => {}
             }
             program.stages[stage] = decl;
         }
         for (join, decl) in program.joins.iter_mut() {
             retain_after(&mut decl.payload, 0, &self.joins[join]);
+        }
+        for (sort, decl) in program.sorts.iter_mut() {
+            retain_after(&mut decl.payload, 0, &self.sorts[sort]);
         }
         for (groups, decl) in program.groups.iter_mut() {
             retain_after(&mut decl.accs, 0, &self.groups[groups]);
@@ -98,6 +107,11 @@ fn eliminate_in_stage(program: &mut Program, stage: Stage, read: &mut ReadFields
             live.extend(keys.iter().copied());
             let used = args.iter().zip(&read.groups[*groups]).filter(|(_, read)| **read);
             live.extend(used.filter_map(|(value, _)| *value));
+        }
+        Sink::Sort { sort, keys, payload } => {
+            live.extend(keys.iter().copied());
+            let used = payload.iter().zip(&read.sorts[*sort]).filter(|(_, read)| **read);
+            live.extend(used.map(|(value, _)| *value));
         }
         Sink::Hand { columns, .. } | Sink::Emit { columns } => live.extend(columns.iter().copied()),
     }
@@ -130,6 +144,10 @@ fn eliminate_in_stage(program: &mut Program, stage: Stage, read: &mut ReadFields
         Source::Groups(groups) => {
             let accs = decl.params.iter().skip(program.groups[groups].keys.len());
             mark_read(&mut read.groups[groups], accs.map(|value| live.contains(*value)));
+        }
+        Source::Sort(sort) => {
+            let payload = decl.params.iter().skip(program.sorts[sort].keys.len());
+            mark_read(&mut read.sorts[sort], payload.map(|value| live.contains(*value)));
         }
         Source::Input { .. } => {}
     }

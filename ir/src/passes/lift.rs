@@ -48,7 +48,7 @@ fn reads(decl: &StageDecl, input: Input) -> bool {
 fn input_of(decl: &StageDecl) -> Option<Input> {
     match decl.source {
         Source::Input { input, .. } => Some(input),
-        Source::Groups(_) | Source::Join(..) => None,
+        Source::Groups(_) | Source::Join(..) | Source::Sort(_) => None,
     }
 }
 

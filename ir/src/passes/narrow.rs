@@ -85,6 +85,12 @@ fn declare_states(program: &mut Program, ranges: &Ranges) {
             narrow(ty, fits(keys + i));
         }
     }
+    for (sort, decl) in program.sorts.iter_mut() {
+        let fields = decl.keys.iter_mut().map(|key| &mut key.ty).chain(&mut decl.payload);
+        for (i, ty) in fields.enumerate() {
+            narrow(ty, ranges.sort(sort, i).is_some_and(Range::fits_i64));
+        }
+    }
     for (groups, decl) in program.groups.iter_mut() {
         let fits = |field| ranges.groups(groups, field).is_some_and(Range::fits_i64);
         for (i, ty) in decl.keys.iter_mut().enumerate() {
@@ -187,6 +193,10 @@ impl StageNarrower<'_> {
                 let flag = (rows == JoinRows::All).then_some(Type::boolean(false));
                 join.keys.iter().chain(&join.payload).copied().chain(flag).collect()
             }
+            Source::Sort(sort) => {
+                let sort = &self.program.sorts[sort];
+                sort.keys.iter().map(|key| key.ty).chain(sort.payload.iter().copied()).collect()
+            }
         };
         for (param, ty) in decl.params.iter().zip(columns) {
             self.set_repr(*param, ty.repr);
@@ -225,6 +235,13 @@ impl StageNarrower<'_> {
                         self.coerce(arg, acc.ty.repr, before);
                     }
                 }
+            }
+            Sink::Sort { sort, keys, payload } => {
+                let decl = self.program.sorts[*sort].clone();
+                for (key, field) in keys.iter_mut().zip(&decl.keys) {
+                    self.coerce(key, field.ty.repr, before);
+                }
+                self.coerce_all(payload, &decl.payload, before);
             }
             // Both are written in the default representation.
             Sink::Hand { .. } | Sink::Emit { .. } => {}

@@ -4,7 +4,7 @@
 use cranelift_entity::{EntityRef, SecondaryMap};
 
 use super::range::Range;
-use crate::entities::{Groups, Input, Join, Stage, Value};
+use crate::entities::{Groups, Input, Join, Sort, Stage, Value};
 use crate::op::{BinaryOp, Op, Region, UnaryOp};
 use crate::program::{AccOp, Datum, JoinRows, Probe, Program, Sink, Source, StageDecl, StmtKind};
 use crate::types::{SqlType, Stored, Type};
@@ -22,12 +22,20 @@ pub(super) struct Ranges {
     groups: SecondaryMap<Groups, Vec<Option<Range>>>,
     /// By column, computed ones included.
     inputs: SecondaryMap<Input, Vec<Range>>,
+    /// Keys, then payload.
+    sorts: SecondaryMap<Sort, Vec<Option<Range>>>,
 }
 
 impl Ranges {
     /// Analyses a program.
     pub(super) fn of(program: &Program) -> Self {
-        let mut ranges = Ranges { stages: vec![], joins: SecondaryMap::new(), groups: SecondaryMap::new(), inputs: SecondaryMap::new() };
+        let mut ranges = Ranges {
+            stages: vec![],
+            joins: SecondaryMap::new(),
+            groups: SecondaryMap::new(),
+            inputs: SecondaryMap::new(),
+            sorts: SecondaryMap::new(),
+        };
         for (input, decl) in program.inputs.iter() {
             ranges.inputs[input] = (0..decl.columns.len()).map(|column| input_column(program, input, column)).collect();
         }
@@ -36,6 +44,9 @@ impl Ranges {
         }
         for (groups, decl) in program.groups.iter() {
             ranges.groups[groups] = vec![None; decl.keys.len() + decl.accs.len()];
+        }
+        for (sort, decl) in program.sorts.iter() {
+            ranges.sorts[sort] = vec![None; decl.keys.len() + decl.payload.len()];
         }
         for decl in program.stages.values() {
             let values = StageRanges { program, states: &ranges, decl, values: SecondaryMap::with_default(Range::FULL) }.run();
@@ -63,6 +74,11 @@ impl Ranges {
     /// What a group table's field (keys, then accumulators) may be; `None` where nothing is written.
     pub(super) fn groups(&self, groups: Groups, field: usize) -> Option<Range> {
         self.groups[groups][field]
+    }
+
+    /// What a sort's field (keys, then payload) may be; `None` where nothing is written.
+    pub(super) fn sort(&self, sort: Sort, field: usize) -> Option<Range> {
+        self.sorts[sort][field]
     }
 
     fn write_state(&mut self, program: &Program, decl: &StageDecl, values: &SecondaryMap<Value, Range>) {
@@ -94,6 +110,11 @@ impl Ranges {
             Sink::Hand { input, columns } => {
                 for (column, value) in self.inputs[*input].iter_mut().zip(columns) {
                     *column = values[*value];
+                }
+            }
+            Sink::Sort { sort, keys, payload } => {
+                for (field, value) in self.sorts[*sort].iter_mut().zip(keys.iter().chain(payload)) {
+                    put(field, values[*value]);
                 }
             }
             Sink::Mark { .. } | Sink::Emit { .. } => {}
@@ -134,6 +155,7 @@ impl StageRanges<'_> {
             self.values[*param] = match decl.source {
                 Source::Input { input, .. } => self.states.input(input, i),
                 Source::Groups(groups) => self.state_field(&self.states.groups[groups], i, *param),
+                Source::Sort(sort) => self.state_field(&self.states.sorts[sort], i, *param),
                 Source::Join(join, rows) => {
                     let flag = rows == JoinRows::All && i + 1 == decl.params.len();
                     if flag { Range::new(0, 1) } else { self.state_field(&self.states.joins[join], i, *param) }

@@ -654,3 +654,52 @@ fn opaque_expressions_in_regions_stay() {
         ),
     );
 }
+
+#[test]
+fn sorts() {
+    let stages = |narrow: &str, payload: &str, types: &str, wide: &str| {
+        format!(
+            "output (int64)
+            s0 \"scan\" {{
+                source input0 (v0: decimal(15,2){narrow}, v1: decimal(30,2), v2: int64)
+                {wide}
+                sort sort0 keys(v0, v1) payload({payload})
+            }}
+            s1 \"rows\" {{
+                source sort0 (v0: decimal(15,2){narrow}?, v1: decimal(30,2), {types})
+                emit (v2)
+            }}"
+        )
+    };
+    becomes(
+        narrow,
+        &format!(
+            "input0 \"a\" (decimal(15,2), decimal(30,2), int64)
+            sort0 keys(decimal(15,2)? desc, decimal(30,2)) payload(int64, decimal(20,2)) skip 1 fetch 2
+            {}",
+            stages("", "v2, v3", "v2: int64, v3: decimal(20,2)", "v3: decimal(20,2) = convert v0")
+        ),
+        &format!(
+            "input0 \"a\" (decimal(15,2):i64, decimal(30,2), int64)
+            sort0 keys(decimal(15,2):i64? desc, decimal(30,2)) payload(int64, decimal(20,2):i64) skip 1 fetch 2
+            {}",
+            stages(":i64", "v2, v3", "v2: int64, v3: decimal(20,2):i64", "v3: decimal(20,2):i64 = convert v0")
+        ),
+    );
+    // Keys stay, whether they are read or not.
+    becomes(
+        eliminate_dead,
+        &format!(
+            "input0 \"a\" (decimal(15,2), decimal(30,2), int64)
+            sort0 keys(decimal(15,2)?, decimal(30,2)) payload(int64, decimal(15,2)) skip 0 fetch all
+            {}",
+            stages("", "v2, v3", "v2: int64, v3: decimal(15,2)", "v3: decimal(15,2) = neg v0")
+        ),
+        &format!(
+            "input0 \"a\" (decimal(15,2), decimal(30,2), int64)
+            sort0 keys(decimal(15,2)?, decimal(30,2)) payload(int64) skip 0 fetch all
+            {}",
+            stages("", "v2", "v2: int64", "")
+        ),
+    );
+}

@@ -14,9 +14,10 @@ pub(super) fn verify(program: &Program, errors: &mut Errors) {
     let opaques = program.opaques.values().flat_map(|opaque| opaque.args.iter().chain([&opaque.result]));
     let joins = program.joins.values().flat_map(|join| join.keys.iter().chain(&join.payload));
     let groups = program.groups.values().flat_map(|groups| groups.keys.iter().chain(groups.accs.iter().map(|acc| &acc.ty)));
+    let sorts = program.sorts.values().flat_map(|sort| sort.keys.iter().map(|key| &key.ty).chain(&sort.payload));
     let params = program.params.values().map(|param| &param.ty);
     let literals = program.literals.values().map(|literal| &literal.ty);
-    for ty in columns.chain(literals).chain(params).chain(opaques).chain(joins).chain(groups).chain(&program.output) {
+    for ty in columns.chain(literals).chain(params).chain(opaques).chain(joins).chain(groups).chain(sorts).chain(&program.output) {
         verify_type(program, *ty, errors);
     }
     for (input, decl) in program.inputs.iter() {
@@ -49,6 +50,7 @@ pub(super) fn verify(program: &Program, errors: &mut Errors) {
         }
     }
     let keys = program.joins.values().flat_map(|join| &join.keys).chain(program.groups.values().flat_map(|groups| &groups.keys));
+    let keys = keys.chain(program.sorts.values().flat_map(|sort| sort.keys.iter().map(|key| &key.ty)));
     for key in keys.filter(|key| key.sql.is_host()) {
         errors.push(Law::HostTypes, format!("a key is {key}"));
     }
@@ -80,6 +82,11 @@ pub(super) fn verify(program: &Program, errors: &mut Errors) {
         };
         let is = if decl.tracked { "tracked" } else { "not tracked" };
         errors.check(decl.tracked == (marked || read), Law::Tracked, || format!("{join} is {is}, but {used}"));
+    }
+    for (sort, decl) in program.sorts.iter() {
+        errors.check(!decl.keys.is_empty(), Law::Sort, || format!("{sort} has no key"));
+        let readers = program.stages.values().filter(|stage| matches!(stage.source, Source::Sort(source) if source == sort)).count();
+        errors.check(readers == 1, Law::Sort, || format!("{readers} stages read {sort}"));
     }
     errors.check(program.stages.values().any(StageDecl::emits), Law::EmittingStages, || "no stage emits".into());
 }
@@ -200,6 +207,10 @@ pub(super) fn verify_order(program: &Program, stage: Stage, decl: &StageDecl, er
                 errors.place = Some(Place::Source);
                 errors.push(Law::StageOrder, format!("the rows of {join} are read before {later} probes it"));
             }
+        }
+        Source::Sort(sort) => {
+            let writers = writers(program, |sink| matches!(sink, Sink::Sort { sort: written, .. } if *written == sort));
+            written_before(stage, sort, &writers, errors, Place::Source);
         }
         Source::Input { .. } => {}
     }

@@ -58,7 +58,8 @@
 //!     declares its operands; its input is read by one stage.
 //! 22. **Handing over.** An input that is handed over is not pinned, lies as Arrow has it, and has one stage that hands rows to it and one, later, that reads it. A stage
 //!     hands over a value for each column that is not computed, of its SQL type, nullable only where the column is; no stage hands rows to other inputs.
-//! 23. **Host types.** Values of host types are not keys of tables, nor arguments of accumulators other than `count`.
+//! 23. **Host types.** Values of host types are not keys of tables and sorts, nor arguments of accumulators other than `count`.
+//! 24. **Sort.** A sort has a key. A stage that writes it has a value for each key and payload field as under 12. One stage reads it.
 
 mod declarations;
 mod ops;
@@ -98,6 +99,7 @@ pub enum Law {
     ComputedColumns,
     HandingOver,
     HostTypes,
+    Sort,
 }
 
 impl Law {

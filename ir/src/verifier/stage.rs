@@ -109,6 +109,9 @@ impl StageVerifier<'_, '_> {
                 let flag = (rows == JoinRows::All).then_some(Type::boolean(false));
                 self.program.joins.get(join).map(|join| join.keys.iter().chain(&join.payload).copied().chain(flag).collect())
             }
+            Source::Sort(sort) => {
+                self.program.sorts.get(sort).map(|sort| sort.keys.iter().map(|key| key.ty).chain(sort.payload.iter().copied()).collect())
+            }
         };
         for param in &self.decl.params {
             self.define(*param);
@@ -305,6 +308,16 @@ impl StageVerifier<'_, '_> {
                     };
                     self.errors.check(holds, Law::Group, || format!("{} as {} does not take {arg}", acc.op.name(), acc.ty));
                 }
+            }
+            Sink::Sort { sort, keys, payload } => {
+                let types = self.all_used(&keys.iter().chain(payload).copied().collect::<Vec<_>>());
+                let Some(decl) = self.program.sorts.get(*sort) else {
+                    return self.errors.push(Law::Declared, format!("{sort} is not declared"));
+                };
+                let fields: Vec<Type> = decl.keys.iter().map(|key| key.ty).chain(decl.payload.iter().copied()).collect();
+                let holds = (keys.len(), payload.len()) == (decl.keys.len(), decl.payload.len());
+                self.errors.check(holds, Law::Sort, || format!("{} keys and {} payload values for {sort}", keys.len(), payload.len()));
+                self.stored(&types.unwrap_or_default(), &fields, Law::Sort);
             }
             Sink::Hand { input, columns } => {
                 let types = self.all_used(columns);

@@ -541,6 +541,41 @@ fn law_19_marking_sinks() {
     assert_eq!(found[0].to_string(), "s1: sink: a marking sink is a semi join that marks (law 19)");
 }
 
+#[test]
+fn law_24_sorts() {
+    const SORTED: &str = r#"program {
+  input0 "t" (int64?, decimal(15,2):i64, utf8)
+  sort0 keys(int64? desc) payload(utf8, decimal(15,2):i64) skip 0 fetch 3
+  output (utf8)
+  s0 "scan" {
+    source input0 (v0: int64?, v1: decimal(15,2):i64, v2: utf8)
+    sort sort0 keys(v0) payload(v2, v1)
+  }
+  s1 "rows" {
+    source sort0 (v0: int64?, v1: utf8, v2: decimal(15,2):i64)
+    emit (v1)
+  }
+}
+"#;
+    assert_eq!(errors(SORTED), []);
+    let with = |from: &str, to: &str| {
+        assert_eq!(SORTED.matches(from).count(), 1, "`{from}` names one place");
+        errors(&SORTED.replace(from, to)).iter().map(|error| error.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(with("keys(int64? desc)", "keys()")[0], "sort0 has no key (law 24)");
+    assert_eq!(with("keys(int64? desc)", "keys(int64 desc)"), ["s0: sink: a value is int64?, the table's field int64 (law 24)"]);
+    assert_eq!(with("payload(v2, v1)", "payload(v2)"), ["s0: sink: 1 keys and 1 payload values for sort0 (law 24)"]);
+    assert_eq!(with("payload(v2, v1)", "payload(v2, v0)"), ["s0: sink: a value is int64?, the table's field decimal(15,2):i64 (law 24)"]);
+    assert_eq!(
+        with("source sort0 (v0: int64?, v1: utf8, v2: decimal(15,2):i64)", "source sort0 (v1: utf8)")[0],
+        "s1: source: 1 values for 3 columns (law 8)"
+    );
+    let twice = "emit (v1)\n}\ns2 \"again\" { source sort0 (v0: int64?, v1: utf8, v2: decimal(15,2):i64) emit (v1)";
+    assert_eq!(with("emit (v1)", twice), ["2 stages read sort0 (law 24)"]);
+    assert_eq!(with("sort sort0 keys(v0) payload(v2, v1)", "emit (v2)"), ["s1: source: reads sort0, which no stage writes (law 16)"]);
+    assert!(with("sort sort0 keys", "sort sort1 keys").contains(&"s0: sink: sort1 is not declared (law 1)".to_string()));
+}
+
 /// A value without a type also only comes from a builder; nothing panics.
 #[test]
 fn values_without_type() {

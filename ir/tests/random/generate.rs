@@ -3,7 +3,7 @@
 use stagefuse_ir::builder::{ProgramBuilder, StageBuilder};
 use stagefuse_ir::{
     AccDecl, AccOp, BinaryOp, Datum, GroupsDecl, Input, JoinDecl, JoinRows, LimitDecl, Op, OpaqueDecl, Probe, ProbeKind, Program, Region,
-    Sink, Source, SqlType, Type, UnaryOp, Value,
+    Sink, SortDecl, SortKey, Source, SqlType, Type, UnaryOp, Value,
 };
 
 /// Numbers that decide; zeros once they are used up.
@@ -114,6 +114,9 @@ impl Generator {
         let mut last = Growing { visible: stage.params().to_vec(), stage };
         self.grow_some(&mut last);
         last.stage.limit(limit);
+        if self.choices.flag() {
+            last = self.sorted(last);
+        }
         let columns = self.some_values(&last);
         let output = types(&columns, &last.stage);
         self.program.stage(last.stage.sink(Sink::Emit { columns }));
@@ -129,6 +132,24 @@ impl Generator {
             self.program.stage(rest.stage.sink(Sink::Emit { columns }));
         }
         self.program.finish(output)
+    }
+
+    /// Ends a stage in a sort, and goes on with its rows.
+    fn sorted(&mut self, growing: Growing) -> Growing {
+        let (keys, payload) = (growing.visible.clone(), self.some_values(&growing));
+        let ty = |value: &Value| growing.stage.ty(*value);
+        let keys: Vec<Value> = keys.into_iter().take(1 + self.choices.below(3)).collect();
+        let mut flags = || (self.choices.flag(), self.choices.flag());
+        let decls = keys.iter().map(|key| {
+            let (descending, nulls_first) = flags();
+            SortKey { ty: ty(key), descending, nulls_first }
+        });
+        let decl = SortDecl { keys: decls.collect(), payload: payload.iter().map(ty).collect(), skip: 2, fetch: None };
+        let types: Vec<Type> = decl.keys.iter().map(|key| key.ty).chain(decl.payload.iter().copied()).collect();
+        let sort = self.program.sort(decl);
+        self.program.stage(growing.stage.sink(Sink::Sort { sort, keys, payload }));
+        let stage = StageBuilder::new("rows", Source::Sort(sort), &types);
+        Growing { visible: stage.params().to_vec(), stage }
     }
 
     /// A row of an input, within the declared types; nulls only where they may be.

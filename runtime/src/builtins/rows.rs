@@ -39,6 +39,11 @@ pub(super) unsafe extern "C" fn join_grow(worker: *mut u8, join: i32) -> i32 {
     unsafe { guard(worker, Status::Error as i32, |worker| worker.grow_rows(join as usize).map(|()| Status::Ok as i32)) }
 }
 
+pub(super) unsafe extern "C" fn sort_grow(worker: *mut u8, sort: i32) -> i32 {
+    // SAFETY: as above.
+    unsafe { guard(worker, Status::Error as i32, |worker| worker.grow_sorted(sort as usize).map(|()| Status::Ok as i32)) }
+}
+
 pub(super) unsafe extern "C" fn emit_flush(worker: *mut u8) -> i32 {
     // SAFETY: as above.
     unsafe { guard(worker, Status::Error as i32, |worker| worker.flush().map(|()| Status::Ok as i32)) }

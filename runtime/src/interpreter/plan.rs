@@ -34,13 +34,17 @@ impl StagePlan {
             source_stride: 0,
             source_matched: None,
         };
-        if let Sink::Build { join, .. } = plan.decl.sink {
-            plan.keeps_arrays = program.joins[join].payload.iter().any(|ty| ty.sql.is_host());
-        }
+        let stored: &[Type] = match plan.decl.sink {
+            Sink::Build { join, .. } => &program.joins[join].payload,
+            Sink::Sort { sort, .. } => &program.sorts[sort].payload,
+            _ => &[],
+        };
+        plan.keeps_arrays = stored.iter().any(|ty| ty.sql.is_host());
         let source = match plan.decl.source {
             Source::Input { .. } => None,
             Source::Groups(groups) => Some(RowLayout::groups(&program.groups[groups])),
             Source::Join(join, _) => Some(RowLayout::join(&program.joins[join])),
+            Source::Sort(sort) => Some(RowLayout::sort(&program.sorts[sort])),
         };
         if let Source::Input { input, .. } = plan.decl.source {
             plan.stored = program.inputs[input].stored.clone();

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use stagefuse_ir::abi::{MAX_MORSEL_ROWS, Morsel, Status};
-use stagefuse_ir::{EntityRef, Input, InputDecl, Sink, Source, Stage};
+use stagefuse_ir::{EntityRef, Input, InputDecl, Sink, Sort, Source, Stage};
 
 use crate::columns::Columns;
 use crate::compact::CompactTable;
@@ -19,6 +19,9 @@ use crate::tables::groups::GroupTable;
 use crate::tables::join::JoinTable;
 use crate::worker::{Worker, WorkerGuard};
 use shared::Shared;
+
+/// Bytes of a sort's rows that are copied at a time.
+const SORT_BUFFER: usize = 1 << 20;
 
 /// Whether a stage goes on.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -58,8 +61,21 @@ pub struct TableCursor {
 }
 
 enum CursorRows {
-    Groups { table: Arc<GroupTable>, next: usize },
-    Join { parts: Vec<(*mut u8, usize)>, next: usize },
+    Groups {
+        table: Arc<GroupTable>,
+        next: usize,
+    },
+    Join {
+        parts: Vec<(*mut u8, usize)>,
+        next: usize,
+    },
+    /// Rows lie all over; they are copied to a buffer.
+    Sort {
+        sort: Sort,
+        partition: usize,
+        next: usize,
+        buffer: Vec<u64>,
+    },
 }
 
 // SAFETY: the addresses are those of rows of the run's join table, which outlives its cursors' use: `run_table` takes the run.
@@ -121,7 +137,7 @@ impl Run {
     fn input(&self, stage: Stage) -> Result<Input, Error> {
         match self.shared.program.stages[stage].source {
             Source::Input { input, .. } => Ok(input),
-            Source::Groups(_) | Source::Join(..) => Err(Error::Internal(format!("{stage} reads no batches"))),
+            Source::Groups(_) | Source::Join(..) | Source::Sort(_) => Err(Error::Internal(format!("{stage} reads no batches"))),
         }
     }
 
@@ -203,6 +219,10 @@ impl Run {
                 }
                 Ok(TableCursor { rows: CursorRows::Join { parts, next: 0 }, stride })
             }
+            Source::Sort(sort) => {
+                let stride = shared.sorts[sort.index()].stride();
+                Ok(TableCursor { rows: CursorRows::Sort { sort, partition, next: 0, buffer: vec![] }, stride })
+            }
         }
     }
 
@@ -227,6 +247,17 @@ impl Run {
                     *part
                 }
             },
+            CursorRows::Sort { sort, partition, next, buffer } => {
+                let sort = &self.shared.sorts[sort.index()];
+                let most = (SORT_BUFFER / sort.stride()).clamp(1024, MAX_MORSEL_ROWS);
+                let rows = (sort.partition_rows(*partition) - *next).min(most);
+                if rows == 0 {
+                    return Ok(Flow::Done);
+                }
+                sort.copy(*partition, *next..*next + rows, buffer);
+                *next += rows;
+                (buffer.as_mut_ptr().cast(), rows)
+            }
         };
         debug_assert!(cursor.stride.is_multiple_of(8), "rows begin at multiples of 8");
         worker.enter(stage)?;
@@ -285,7 +316,8 @@ impl Run {
         Ok(Flow::More)
     }
 
-    /// After the last morsel of a stage, with every worker back: collects what it built, and tells how many parts are left to do.
+    /// After the last morsel of a stage, with every worker back: collects what it built, and tells how many parts are left to do. When
+    /// they are done, it is asked again, until there are none.
     ///
     /// # Errors
     /// Where memory runs out.
@@ -296,6 +328,7 @@ impl Run {
         }
         let mut pool = self.pool.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         match &self.shared.program.stages[stage].sink {
+            Sink::Build { join, .. } if self.shared.joins[join.index()].get().is_some() => Ok(0),
             Sink::Build { join, .. } => {
                 let rows = pool.iter_mut().filter_map(|worker| worker.take_rows(join.index())).map(|rows| *rows).collect();
                 let layout = &self.shared.join_layouts[join.index()];
@@ -303,7 +336,7 @@ impl Run {
                 let parts = table.parts();
                 let total: usize = (0..parts).map(|part| table.part(part).1).sum();
                 state.rows_out.store(total as u64, Ordering::Relaxed);
-                // A second finish would be the host's bug; the first table stays.
+                // Nobody else has set it: the pool is locked.
                 let _ = self.shared.joins[join.index()].set(table);
                 Ok(parts)
             }
@@ -314,11 +347,18 @@ impl Run {
                 self.shared.groups[groups.index()].complete(&self.shared.group_layouts[groups.index()], tables);
                 Ok(0)
             }
+            Sink::Sort { sort, .. } => {
+                let rows = || pool.iter_mut().filter_map(|worker| worker.take_sorted(sort.index())).map(|rows| *rows).collect();
+                let sort = &self.shared.sorts[sort.index()];
+                let parts = sort.round(rows, self.shared.partitions, &self.shared.memory)?;
+                state.rows_out.store(sort.rows() as u64, Ordering::Relaxed);
+                Ok(parts)
+            }
             Sink::Mark { .. } | Sink::Hand { .. } | Sink::Emit { .. } => Ok(0),
         }
     }
 
-    /// Does one part of finishing a stage. Parts may run at the same time; when all are done, the stage's state can be read.
+    /// Does one part of finishing a stage. Parts may run at the same time; when all are done and [`Run::finish_parts`] has no more, the stage's state can be read.
     ///
     /// # Errors
     /// Where the stage was not collected by [`Run::finish_parts`].
@@ -327,6 +367,9 @@ impl Run {
             let table = self.shared.joins[join.index()].get();
             let table = table.ok_or_else(|| Error::Internal(format!("{join} has not been collected")))?;
             table.link(part);
+        }
+        if let Some(sort) = self.shared.stages[stage.index()].sorts {
+            self.shared.sorts[sort.index()].part(part)?;
         }
         Ok(())
     }

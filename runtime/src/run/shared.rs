@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use stagefuse_ir::abi::LimitHead;
 use stagefuse_ir::layout::{RowLayout, coded_keys};
-use stagefuse_ir::{Groups, GroupsDecl, Join, Program, Sink, Source, Stage, Type};
+use stagefuse_ir::{Groups, GroupsDecl, Join, Program, Sink, Sort, Source, Stage, Type};
 
 use crate::arrays::Arrays;
 use crate::config::{Engine, OpaqueExpr, RunConfig};
@@ -19,6 +19,7 @@ use crate::memory::Memory;
 use crate::tables::groups::GroupTable;
 use crate::tables::join::SharedJoin;
 use crate::tables::merge::Tables;
+use crate::tables::sort::SharedSort;
 
 /// One stage of a run.
 pub(crate) struct StageState {
@@ -34,6 +35,8 @@ pub(crate) struct StageState {
     pub(crate) builds: Option<Join>,
     /// The group table that it writes.
     pub(crate) groups: Option<Groups>,
+    /// The sort that it writes.
+    pub(crate) sorts: Option<Sort>,
     /// Places of the group table's front.
     pub(crate) front: usize,
     /// Whether no later stage writes the same state.
@@ -96,6 +99,7 @@ pub(crate) struct Shared {
     pub(crate) join_layouts: Vec<RowLayout>,
     pub(crate) groups: Vec<SharedGroups>,
     pub(crate) group_layouts: Vec<RowLayout>,
+    pub(crate) sorts: Vec<SharedSort>,
     /// Cells: generated code counts in them, atomically.
     pub(crate) limits: Vec<UnsafeCell<LimitHead>>,
     pub(crate) memory: Memory,
@@ -128,6 +132,7 @@ impl Shared {
             join_layouts: program.joins.values().map(RowLayout::join).collect(),
             groups: program.groups.keys().map(|_| SharedGroups::new(partitions)).collect(),
             group_layouts: program.groups.values().map(RowLayout::groups).collect(),
+            sorts: program.sorts.values().map(SharedSort::new).collect(),
             limits: program.limits.keys().map(|_| UnsafeCell::new(LimitHead { seen: 0 })).collect(),
             memory: Memory::new(memory),
             schema,
@@ -157,9 +162,10 @@ impl StageState {
             probes.push(join);
         }
         let state = |sink: &Sink| match sink {
-            Sink::Build { join, .. } => (Some(*join), None),
-            Sink::Group { groups, .. } => (None, Some(*groups)),
-            Sink::Mark { .. } | Sink::Hand { .. } | Sink::Emit { .. } => (None, None),
+            Sink::Build { join, .. } => (Some(*join), None, None),
+            Sink::Group { groups, .. } => (None, Some(*groups), None),
+            Sink::Sort { sort, .. } => (None, None, Some(*sort)),
+            Sink::Mark { .. } | Sink::Hand { .. } | Sink::Emit { .. } => (None, None, None),
         };
         let written = state(&decl.sink);
         let last_writer = program.stages.iter().all(|(other, decl)| other <= stage || state(&decl.sink) != written);
@@ -171,6 +177,7 @@ impl StageState {
             probes,
             builds: written.0,
             groups: written.1,
+            sorts: written.2,
             front: coded_keys(program, stage).map_or(0, |coded| coded.places),
             last_writer,
             rows_in: AtomicU64::new(0),

@@ -1,8 +1,10 @@
-//! Group and join tables.
+//! Group and join tables, sorts.
 
 pub(crate) mod block;
 pub(crate) mod groups;
 pub(crate) mod join;
 pub(crate) mod merge;
 pub(crate) mod number;
+pub(crate) mod order;
 pub(crate) mod rows;
+pub(crate) mod sort;

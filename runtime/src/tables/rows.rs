@@ -1,4 +1,4 @@
-//! The rows that one worker builds for a join table.
+//! The rows that one worker builds for a join table, or collects for a sort.
 
 use stagefuse_ir::abi::RowsHead;
 
@@ -21,7 +21,7 @@ unsafe impl Sync for BuildRows {}
 
 impl BuildRows {
     pub(crate) fn new(stride: u32) -> Self {
-        let head = RowsHead { base: std::ptr::null_mut(), used: 0, capacity: 0, least: i64::MAX, greatest: i64::MIN };
+        let head = RowsHead { base: std::ptr::null_mut(), used: 0, capacity: 0, least: i64::MAX, greatest: i64::MIN, threshold: u64::MAX };
         BuildRows { head, block: Block::new(), stride: stride as usize }
     }
 
@@ -34,6 +34,11 @@ impl BuildRows {
         self.head.base = self.block.base();
         self.head.capacity = self.block.capacity() as u64;
         Ok(())
+    }
+
+    /// Keeps the first rows.
+    pub(crate) fn truncate(&mut self, rows: usize) {
+        self.head.used = self.head.used.min((rows * self.stride) as u64);
     }
 
     /// Room for one more row; its bytes are not set.

@@ -47,7 +47,7 @@ pub fn run_with(program: &str, inputs: &[Vec<RecordBatch>], opaques: Vec<Arc<dyn
                         }
                     }
                 }
-                Source::Groups(_) | Source::Join(..) => {
+                Source::Groups(_) | Source::Join(..) | Source::Sort(_) => {
                     for (partition, worker) in workers.iter_mut().enumerate() {
                         let mut cursor = run.table_cursor(stage, partition)?;
                         while run.run_table(stage, worker, &mut cursor)? == Flow::More {}
@@ -58,8 +58,8 @@ pub fn run_with(program: &str, inputs: &[Vec<RecordBatch>], opaques: Vec<Arc<dyn
                 worker.take_output().iter().for_each(|batch| rows.extend(print(batch)));
             }
         }
-        for part in 0..run.finish_parts(stage)? {
-            run.finish_part(stage, part)?;
+        while let parts @ 1.. = run.finish_parts(stage)? {
+            (0..parts).try_for_each(|part| run.finish_part(stage, part))?;
         }
     }
     Ok(rows)

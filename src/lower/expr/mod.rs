@@ -150,7 +150,7 @@ impl Lowering {
         let (a, b) = match (ta.sql.scale(), tb.sql.scale()) {
             (Some(sa), Some(sb)) => (self.rescale_up(scope.s, a, (sb - sa).max(0))?, self.rescale_up(scope.s, b, (sa - sb).max(0))?),
             // Arrow 59 holds -0.0 and 0.0 equal; the IR's order does not. A sum with 0.0 turns one into the other.
-            _ if ta.sql == tb.sql && ta.sql.is_float() => (self.unsigned_zero(scope, a), self.unsigned_zero(scope, b)),
+            _ if ta.sql == tb.sql && ta.sql.is_float() => (self.unsigned_zero(scope.s, a), self.unsigned_zero(scope.s, b)),
             _ if ta.sql == tb.sql && !ta.sql.is_host() => (a, b),
             _ => return Ok(None),
         };
@@ -159,12 +159,16 @@ impl Lowering {
         Ok(Some(scope.s.binary(op, a, b, Type::boolean(nullable))))
     }
 
-    fn unsigned_zero(&mut self, scope: &mut Scope<'_>, value: Value) -> Value {
-        let ty = scope.s.ty(value);
+    /// A float with 0.0 in the place of -0.0; other values as they are.
+    pub(crate) fn unsigned_zero(&mut self, s: &mut StageBuilder, value: Value) -> Value {
+        let ty = s.ty(value);
+        if !ty.sql.is_float() {
+            return value;
+        }
         let zero_type = ty.with_nullable(false);
         let zero = self.p.literal(zero_type, Datum::Float(0f64.to_bits()));
-        let zero = scope.s.op(Op::Literal(zero), zero_type);
-        scope.s.binary(BinaryOp::Add, value, zero, ty)
+        let zero = s.op(Op::Literal(zero), zero_type);
+        s.binary(BinaryOp::Add, value, zero, ty)
     }
 
     /// AND and OR. A right side that can fail is evaluated only where the left side leaves the result open.

@@ -10,6 +10,7 @@ use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::joins::HashJoinExec;
 use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 
 use super::sample::Sample;
@@ -54,6 +55,9 @@ impl Estimate {
             let source = if let Source::Groups(groups) = source { Source::Groups(groups) } else { Source::Unknown };
             Estimate { rows: (rows * share).max(1.0), read, source }
         };
+        if let Some(sort) = plan.downcast_ref::<SortExec>().filter(|sort| sort.fetch().is_none()) {
+            return Estimate::of(sort.input());
+        }
         let statistics = StatisticsContext::new().compute(plan.as_ref(), &StatisticsArgs::new()).ok();
         if let Some(statistics) = statistics
             && let Some(rows) = known(&statistics.num_rows)

@@ -3,6 +3,7 @@
 mod build;
 mod emit;
 mod group;
+mod sort;
 mod store;
 
 use stagefuse_ir::Sink;
@@ -17,6 +18,7 @@ pub(crate) fn run(frame: &mut Frame<'_>) -> Result<(), Error> {
         Sink::Build { join, keys, payload } => build::run(frame, *join, keys, payload),
         Sink::Mark { probe } => probe::run(frame, probe, None).map(|_| ()),
         Sink::Group { groups, keys, args } => group::run(frame, *groups, keys, args),
+        Sink::Sort { sort, keys, payload } => sort::run(frame, *sort, keys, payload),
         Sink::Hand { columns, .. } | Sink::Emit { columns } => emit::run(frame, columns),
     }
 }
