@@ -142,10 +142,10 @@ impl CompiledExec {
         &self.original
     }
 
-    /// What stands for an operator of the replaced subtree that stayed DataFusion's; none for one that the stages took the place of.
-    pub(crate) fn leaf(&self, plan: &Arc<dyn ExecutionPlan>) -> Option<Arc<dyn ExecutionPlan>> {
+    /// The number of the input that an operator of the replaced subtree is, and what stands for it; none for one that the stages took the place of.
+    pub(crate) fn leaf(&self, plan: &Arc<dyn ExecutionPlan>) -> Option<(usize, Arc<dyn ExecutionPlan>)> {
         let leaf = self.lowered.children.iter().position(|leaf| Arc::ptr_eq(leaf, plan))?;
-        self.children.get(leaf).cloned()
+        Some((leaf, Arc::clone(self.children.get(leaf)?)))
     }
 
     /// Time that lowering took.

@@ -15,6 +15,8 @@ pub(super) struct PlanLine {
     pub(super) text: String,
     /// The compiled node that runs the operator, by number.
     pub(super) node: Option<usize>,
+    /// The compiled node and the number of its input that the operator's rows are.
+    pub(super) leaf: Option<(usize, usize)>,
     /// Whether it is the node itself.
     is_node: bool,
     /// Rows that it yielded, where that was counted.
@@ -40,6 +42,14 @@ pub(super) fn lines(plan: &Arc<dyn ExecutionPlan>) -> Vec<PlanLine> {
     lines.all
 }
 
+/// A plan below a node: where its lines go.
+struct Leaf {
+    at: usize,
+    input: usize,
+    plan: Arc<dyn ExecutionPlan>,
+    depth: usize,
+}
+
 struct Lines {
     all: Vec<PlanLine>,
     /// Compiled nodes so far.
@@ -56,29 +66,27 @@ impl Lines {
         let number = self.nodes;
         self.nodes += 1;
         let text = format!("CompiledExec {number}: {} stages", node.program().stages.len());
-        self.all.push(PlanLine { depth, text, node: Some(number), is_node: true, rows });
-        // Nodes are numbered outermost first: those below this one come after all of its own lines.
+        self.all.push(PlanLine { depth, text, node: Some(number), leaf: None, is_node: true, rows });
+        // Nodes are numbered outermost first, and from the first child to the last.
         let mut below = vec![];
         self.replaced(node, node.original(), depth + 1, number, &mut below);
-        for (at, child, depth) in below.into_iter().rev() {
+        let own = self.all.len();
+        for Leaf { at, input, plan, depth } in below {
+            let at = at + self.all.len() - own;
             let behind = self.all.split_off(at);
-            self.add(&child, depth);
+            self.add(&plan, depth);
+            if let Some(line) = self.all.get_mut(at) {
+                line.leaf = Some((number, input));
+            }
             self.all.extend(behind);
         }
     }
 
     /// An operator that a node's stages took the place of, and those below it, down to the leaves that stay DataFusion's: `below` takes
     /// where they belong.
-    fn replaced(
-        &mut self,
-        node: &CompiledExec,
-        plan: &Arc<dyn ExecutionPlan>,
-        depth: usize,
-        number: usize,
-        below: &mut Vec<(usize, Arc<dyn ExecutionPlan>, usize)>,
-    ) {
-        if let Some(leaf) = node.leaf(plan) {
-            below.push((self.all.len(), leaf, depth));
+    fn replaced(&mut self, node: &CompiledExec, plan: &Arc<dyn ExecutionPlan>, depth: usize, number: usize, below: &mut Vec<Leaf>) {
+        if let Some((input, plan)) = node.leaf(plan) {
+            below.push(Leaf { at: self.all.len(), input, plan, depth });
             return;
         }
         self.line(plan, depth, Some(number), None);
@@ -87,6 +95,6 @@ impl Lines {
 
     fn line(&mut self, plan: &Arc<dyn ExecutionPlan>, depth: usize, node: Option<usize>, rows: Option<usize>) {
         let text = displayable(plan.as_ref()).one_line().to_string().trim_end().to_string();
-        self.all.push(PlanLine { depth, text, node, is_node: false, rows });
+        self.all.push(PlanLine { depth, text, node, leaf: None, is_node: false, rows });
     }
 }

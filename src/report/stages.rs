@@ -29,7 +29,7 @@ fn one(number: usize, node: &CompiledExec, stage: Stage, decl: &StageDecl, metri
         .map(|line| {
             let lines = match (&line.note, line.place) {
                 (Some(note), _) => link::lines_of(note, number, plan),
-                (None, Some(Place::Source)) => source_lines(number, node, decl, plan),
+                (None, Some(Place::Source)) => source_lines(number, program, decl, plan),
                 _ => vec![],
             };
             json!({ "text": line.text, "place": line.place.map(key), "note": line.note.as_deref(), "plan": lines })
@@ -72,14 +72,26 @@ fn key(place: Place) -> String {
     }
 }
 
-/// The lines of the plan that a stage's source comes from: the leaf that it scans.
-fn source_lines(number: usize, node: &CompiledExec, decl: &StageDecl, plan: &[PlanLine]) -> Vec<usize> {
-    let Source::Input { input, .. } = decl.source else { return vec![] };
-    let name = &node.program().inputs[input].name;
-    // Leaves are DataFusion's: they stand behind the node's own lines.
-    let from = plan.iter().position(|line| line.node == Some(number)).unwrap_or(0);
-    let leaves = plan.iter().enumerate().skip(from).filter(|(_, line)| line.node != Some(number) && line.operator() == name);
-    leaves.map(|(at, _)| at).collect()
+/// The lines of the plan that a stage's source comes from: the leaf that it scans, or the operator that filled the table that it reads.
+fn source_lines(number: usize, program: &Program, decl: &StageDecl, plan: &[PlanLine]) -> Vec<usize> {
+    let fills = |sink: &Sink| match (decl.source, sink) {
+        (Source::Input { input, .. }, Sink::Hand { input: handed, .. }) => *handed == input,
+        (Source::Groups(groups), Sink::Group { groups: filled, .. }) => *filled == groups,
+        (Source::Join(join, _), Sink::Build { join: built, .. }) => *built == join,
+        (Source::Sort(sort), Sink::Sort { sort: filled, .. }) => *filled == sort,
+        _ => false,
+    };
+    match decl.source {
+        Source::Input { input, .. } if !program.inputs[input].handed => {
+            let leaf = plan.iter().position(|line| line.leaf == Some((number, input.index())));
+            leaf.into_iter().collect()
+        }
+        _ => {
+            let writer = program.stages.values().find(|decl| fills(&decl.sink));
+            let note = writer.and_then(|writer| writer.sink_note.as_deref());
+            note.map(|note| link::lines_of(note, number, plan)).unwrap_or_default()
+        }
+    }
 }
 
 fn opaque_names(program: &Program, decl: &StageDecl) -> Vec<String> {
@@ -87,7 +99,7 @@ fn opaque_names(program: &Program, decl: &StageDecl) -> Vec<String> {
         Source::Input { input, .. } => {
             program.inputs[input].computed.iter().map(|computed| program.opaques[computed.opaque].name.clone()).collect()
         }
-        Source::Groups(_) | Source::Join(..) => vec![],
+        _ => vec![],
     }
 }
 
@@ -112,6 +124,9 @@ fn exchanges(program: &Program, metrics: &[StageMetrics]) -> Vec<Value> {
             }
             Sink::Group { groups, .. } => {
                 ("hash", groups.to_string(), readers(&|decl| matches!(decl.source, Source::Groups(read) if read == *groups)))
+            }
+            Sink::Sort { sort, .. } => {
+                ("gather", sort.to_string(), readers(&|decl| matches!(decl.source, Source::Sort(read) if read == *sort)))
             }
             Sink::Hand { input, .. } => ("hand over", input.to_string(), program.reader(*input).into_iter().collect()),
             Sink::Emit { .. } => {
