@@ -18,7 +18,8 @@ pub(super) fn lines_of(note: &str, node: usize, plan: &[PlanLine]) -> Vec<usize>
     named.into_iter().filter(|(_, line)| score(line) == best).map(|(number, _)| number).collect()
 }
 
-/// The tokens of the text that a line of the plan comes from: names, numbers and strings that it holds, in clauses that its operator can come from.
+/// The tokens of the text that a line of the plan comes from: names, numbers and strings that it holds, in clauses that its operator can come from;
+/// where there are none, the words that begin those clauses.
 pub(super) fn tokens_of(line: &PlanLine, tokens: &[SqlToken]) -> Vec<usize> {
     let known = words(&line.text);
     let clauses = clauses_of(line.operator());
@@ -27,7 +28,11 @@ pub(super) fn tokens_of(line: &PlanLine, tokens: &[SqlToken]) -> Vec<usize> {
         // `l_quantity@4` and `lineitem.l_quantity` are both the column that the text names.
         !meaning.is_empty() && (clauses.is_empty() || clauses.contains(&token.clause)) && known.iter().any(|word| word == meaning)
     };
-    tokens.iter().enumerate().filter(|(_, token)| belongs(token)).map(|(number, _)| number).collect()
+    let number_of = |tells: &dyn Fn(&SqlToken) -> bool| -> Vec<usize> {
+        tokens.iter().enumerate().filter(|(_, token)| tells(token)).map(|(number, _)| number).collect()
+    };
+    let named = number_of(&belongs);
+    if named.is_empty() { number_of(&|token| token.begins && clauses.contains(&token.clause)) } else { named }
 }
 
 /// Clauses that an operator comes from; empty: all.

@@ -24,6 +24,8 @@ pub(super) struct SqlToken {
     /// What it stands for in a plan: a name in lower case, a number, or a string without its quotes. None for operators and keywords.
     pub(super) meaning: Option<String>,
     pub(super) clause: Clause,
+    /// Whether it is the word that begins its clause.
+    pub(super) begins: bool,
     /// Whether it is more than space.
     pub(super) is_word: bool,
 }
@@ -31,13 +33,13 @@ pub(super) struct SqlToken {
 /// The tokens of a text; all of it as one where it has none.
 pub(super) fn tokens(text: &str) -> Vec<SqlToken> {
     let Ok(tokens) = Tokenizer::new(&GenericDialect {}, text).with_unescape(false).tokenize() else {
-        return vec![SqlToken { text: text.to_string(), meaning: None, clause: Clause::Other, is_word: true }];
+        return vec![SqlToken { text: text.to_string(), meaning: None, clause: Clause::Other, begins: false, is_word: true }];
     };
     // By depth of parentheses: a subquery has clauses of its own.
     let mut clauses = vec![Clause::Other];
     let mut all = vec![];
     for token in tokens {
-        let mut meaning = None;
+        let (mut meaning, mut begins_clause) = (None, false);
         match &token {
             Token::EOF => continue,
             Token::LParen => clauses.push(clauses.last().copied().unwrap_or_default()),
@@ -46,6 +48,7 @@ pub(super) fn tokens(text: &str) -> Vec<SqlToken> {
                 let begun = if word.quote_style.is_none() { begins(&word.value) } else { None };
                 match begun {
                     Some(clause) => {
+                        begins_clause = true;
                         if let Some(last) = clauses.last_mut() {
                             *last = clause;
                         }
@@ -71,7 +74,7 @@ pub(super) fn tokens(text: &str) -> Vec<SqlToken> {
         }
         let clause = clauses.last().copied().unwrap_or_default();
         let is_word = !matches!(token, Token::Whitespace(_));
-        all.push(SqlToken { text: token.to_string(), meaning, clause, is_word });
+        all.push(SqlToken { text: token.to_string(), meaning, clause, begins: begins_clause, is_word });
     }
     all
 }

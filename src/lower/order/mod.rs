@@ -129,7 +129,7 @@ impl Lowering {
     pub(crate) fn keep_matches(&mut self, branch: &mut Branch, filters: &[KeyFilter]) -> Result<()> {
         for KeyFilter { column, table } in filters {
             if let Some(key) = branch.columns.get(*column).copied().flatten() {
-                branch.s.note("a match in a join further up");
+                branch.s.note("HashJoinExec: a match in a join further up");
                 self.look_up(branch, table, ProbeKind::Semi, false, vec![key], &mut |_, _, _| Ok(None))?;
             }
         }

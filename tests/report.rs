@@ -1,0 +1,168 @@
+//! Reports of TPC-H's queries: complete, linked, small; and the page in a browser, as somebody would use it.
+//!
+//! The browser is `chromium` on the path, or what `STAGEFUSE_CHROMIUM` names; without one that part says that it is skipped.
+
+#[path = "../src/bench/data/mod.rs"]
+#[allow(dead_code, reason = "only `bench` makes the other suites")]
+mod data;
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use data::Source;
+use datafusion::datasource::MemTable;
+use serde_json::Value;
+use stagefuse::{Report, Session};
+
+async fn session() -> Session {
+    let session = Session::builder().target_partitions(2).build();
+    for name in Source::Tpch.tables() {
+        let table = Source::Tpch.table(name, 0.01, 2).expect("a table of TPC-H");
+        let table = MemTable::try_new(table.schema, table.partitions).expect("equal schemas");
+        session.context().register_table(name, Arc::new(table)).expect("a fresh session takes a table");
+    }
+    session.sql("SET stagefuse.mode = 'compiled'").await.expect("a setting").collect().await.expect("a setting");
+    session
+}
+
+/// The reports of a query's SELECTs.
+async fn reports(session: &Session, number: usize) -> Vec<Report> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/tpch/q{number}.sql"));
+    let text = std::fs::read_to_string(file).expect("the query is there");
+    let mut reports = vec![];
+    for statement in text.split(';').filter(|statement| !statement.trim().is_empty()) {
+        let query = session.sql(statement).await.unwrap_or_else(|error| panic!("q{number}: {error}"));
+        let start = statement.trim_start().to_lowercase();
+        if start.starts_with("select") || start.starts_with("with") {
+            reports.push(query.report().await.unwrap_or_else(|error| panic!("q{number}: {error}")));
+        } else {
+            query.collect().await.unwrap_or_else(|error| panic!("q{number}: {error}"));
+        }
+    }
+    reports
+}
+
+fn list<'a>(value: &'a Value, field: &str) -> &'a [Value] {
+    value[field].as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_instruction_of_tpch_is_linked() {
+    let session = session().await;
+    let (mut instructions, mut linked) = (0, 0);
+    for number in 1..=22 {
+        let reports = reports(&session, number).await;
+        assert!(!reports.is_empty(), "q{number} has no query");
+        for report in reports {
+            let data = report.json();
+            assert!(report.html().len() < 2 << 20, "q{number}: {} bytes", report.html().len());
+            assert_eq!((data["schema"].as_str(), data["ran"].as_bool()), (Some("stagefuse-report"), Some(true)));
+            let plan = list(data, "plan");
+            let stages: Vec<&Value> = list(data, "nodes").iter().flat_map(|node| list(node, "stages")).collect();
+            assert!(!stages.is_empty(), "q{number} has no stage");
+            for stage in stages {
+                assert_eq!(stage["engine"], "native", "q{number}: {}", stage["fallback"]);
+                let places: HashSet<&str> = list(stage, "ir").iter().filter_map(|line| line["place"].as_str()).collect();
+                for line in list(stage, "clif").iter().filter(|line| !line["place"].is_null()) {
+                    assert!(places.contains(line["place"].as_str().unwrap_or_default()), "q{number}: {line}");
+                }
+                instructions += list(stage, "asm").len();
+                linked +=
+                    list(stage, "asm").iter().filter(|line| line["place"].as_str().is_some_and(|place| places.contains(place))).count();
+                // Every line of the IR that says where it comes from is linked to a line of the plan.
+                for line in list(stage, "ir").iter().filter(|line| !line["note"].is_null()) {
+                    assert!(!list(line, "plan").is_empty(), "q{number}: {line}");
+                    assert!(list(line, "plan").iter().all(|at| (at.as_u64().unwrap_or(u64::MAX) as usize) < plan.len()));
+                }
+            }
+            // The text can be put together again, and most operators are linked to it.
+            let text: String = list(data, "sql").iter().filter_map(|token| token["text"].as_str()).collect();
+            assert!(text.to_lowercase().contains("select"));
+            let operators =
+                plan.iter().filter(|line| line["compiled"] == false && line["text"].as_str().unwrap_or_default().starts_with("FilterExec"));
+            assert!(operators.clone().all(|line| !list(line, "sql").is_empty()), "q{number}");
+        }
+    }
+    assert!(linked * 100 >= instructions * 99, "{linked} of {instructions} instructions are linked");
+}
+
+/// What a reader does, in the page itself: its findings become the page's text.
+const VISIT: &str = r##"<script>
+(() => {
+  const found = [];
+  const check = (what, holds) => found.push((holds ? "ok " : "WRONG ") + what);
+  const over = line => line.dispatchEvent(new MouseEvent("mouseover", { bubbles: true }));
+  const press = (box, key) => box.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true }));
+  const marked = id => document.querySelectorAll("#" + id + " .mark").length;
+  check("ready", document.documentElement.dataset.ready === "yes");
+  const asm = [...document.querySelectorAll("#asm [data-k]")];
+  over(asm.find(line => line.dataset.k !== "csource" && line.dataset.k !== "csink"));
+  check("an instruction marks all columns", ["ir", "clif", "asm", "plan", "sql"].every(id => marked(id) > 0));
+  const filter = [...document.querySelectorAll("#plan [data-k]")].find(line => line.textContent.includes("FilterExec"));
+  over(filter);
+  check("a filter of the plan marks IR and SQL", marked("plan") > 0 && marked("sql") > 0);
+  const named = data.plan.find(line => line.text.startsWith("FilterExec") && line.sql.length).sql[0];
+  const token = document.querySelector('#sql [data-k="t' + named + '"]');
+  over(token);
+  check("a token marks the plan", marked("plan") > 0);
+  const boxes = [...document.querySelectorAll("#graph .stage")];
+  check("a box for each stage", boxes.length > 1 && boxes.every(box => box.getAttribute("aria-label")));
+  boxes[0].dispatchEvent(new MouseEvent("click", { bubbles: true }));
+  check("a click chooses a stage", boxes[0].getAttribute("aria-pressed") === "true" && document.querySelector("#ir").textContent.includes("s0"));
+  boxes[1].dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true }));
+  check("so does Enter", boxes[1].getAttribute("aria-pressed") === "true" && document.querySelector("#ir").textContent.includes("s1"));
+  const ir = document.querySelector("#ir");
+  press(ir, "ArrowDown"); press(ir, "ArrowDown");
+  check("arrow keys move", ir.querySelectorAll(".at").length === 1 && marked("ir") > 0);
+  press(ir, "Enter");
+  check("Enter holds", ir.querySelectorAll(".pin").length === 1);
+  over(asm[0]);
+  check("what is held stays", ir.querySelectorAll(".pin").length === 1);
+  press(ir, "Escape");
+  check("Escape lets go", document.querySelectorAll(".mark, .pin").length === 0);
+  check("nothing was asked for", performance.getEntriesByType("resource").length === 0);
+  check("under a second", performance.now() < 1000 || found.push("took " + performance.now() + " ms") < 0);
+  const narrow = innerWidth < 600;
+  check("nothing is wider than the window", document.documentElement.scrollWidth <= innerWidth + 1);
+  const shown = [...document.querySelectorAll(".column")].filter(column => getComputedStyle(column).display !== "none").length;
+  check("columns", shown === (narrow ? 1 : 5));
+  document.body.innerHTML = "<pre id=found></pre>";
+  document.querySelector("#found").textContent = found.join("\n");
+})();
+</script></body>"##;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_works_in_a_browser() {
+    let browser = std::env::var_os("STAGEFUSE_CHROMIUM").map_or_else(|| PathBuf::from("chromium"), PathBuf::from);
+    if Command::new(&browser).arg("--version").output().is_err() {
+        println!("skipped: there is no {} (STAGEFUSE_CHROMIUM names another)", browser.display());
+        return;
+    }
+    let session = session().await;
+    let folder = std::env::temp_dir().join(format!("stagefuse-report-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder for temporary files");
+    // The simplest, the one with most stages, and one between.
+    for number in [3, 8] {
+        let report = reports(&session, number).await.remove(0);
+        let page = folder.join(format!("q{number}.html"));
+        std::fs::write(&page, report.html().replace("</body>", VISIT)).expect("the folder takes a file");
+        for (width, height) in [(1400, 1000), (420, 900)] {
+            let output = Command::new(&browser)
+                .args(["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0"])
+                .args([format!("--window-size={width},{height}"), "--virtual-time-budget=5000".into(), "--dump-dom".into()])
+                .arg(format!("--user-data-dir={}", folder.join("profile").display()))
+                .arg(format!("file://{}", page.display()))
+                .output()
+                .expect("the browser starts");
+            let (dom, log) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+            let found = dom.split("<pre id=\"found\">").nth(1).and_then(|rest| rest.split("</pre>").next());
+            let found = found.unwrap_or_else(|| panic!("q{number} at {width}: the page did not get through\n{log}"));
+            assert!(found.lines().count() > 10 && !found.contains("WRONG"), "q{number} at {width}:\n{found}");
+            let console: Vec<&str> = log.lines().filter(|line| line.contains("CONSOLE")).collect();
+            assert!(console.is_empty(), "q{number}: {console:?}");
+        }
+    }
+    let _ = std::fs::remove_dir_all(&folder);
+}
