@@ -102,6 +102,7 @@ pub fn describe(program: &Program, stage: Stage, place: Place) -> String {
                     StmtKind::Filter(value) => format!("filter {value}"),
                     StmtKind::Probe(probe) => format!("probe {}", probe.join),
                     StmtKind::Limit(limit) => limit.to_string(),
+                    StmtKind::Expand(expand) => format!("expand {}", expand.value),
                 };
                 noted(what, stmt.note.as_deref())
             }

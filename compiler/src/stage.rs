@@ -176,6 +176,7 @@ impl<'a> Gen<'a> {
                 StmtKind::Filter(value) => self.filter(*value)?,
                 StmtKind::Probe(probe) => self.probe(probe)?,
                 StmtKind::Limit(limit) => self.limit(*limit)?,
+                StmtKind::Expand(expand) => self.expand(expand),
             }
         }
         if let Some(following) = following {

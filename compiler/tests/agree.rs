@@ -97,6 +97,7 @@ fn run(program: &Arc<Program>, code: Option<&[CompiledStage]>, schema: &Arc<Sche
         program: Arc::clone(program),
         engines: (0..program.stages.len()).map(engine).collect(),
         opaques: vec![],
+        aggregates: vec![],
         params: vec![],
         schema: Arc::clone(schema),
         partitions: 1,
@@ -346,11 +347,11 @@ fn accumulators() {
             (acc(AccOp::Min, INT32), Some(4)),
         ];
         let keys: Vec<Type> = key.iter().map(|key| columns[*key]).collect();
-        let groups = p.groups(GroupsDecl { keys: keys.clone(), accs: accs.iter().map(|(acc, _)| *acc).collect() });
+        let groups = p.groups(GroupsDecl::new(keys.clone(), accs.iter().map(|(acc, _)| *acc).collect()));
         let s = StageBuilder::new("scan", Source::Input { input, partitioned: false }, &columns);
         let params = s.params().to_vec();
         let args = accs.iter().map(|(_, arg)| arg.map(|arg: usize| params[arg])).collect();
-        p.stage(s.sink(Sink::Group { groups, keys: key.iter().map(|key| params[*key]).collect(), args }));
+        p.stage(s.sink(Sink::Group { groups, keys: key.iter().map(|key| params[*key]).collect(), args, operands: vec![] }));
         let types: Vec<Type> = keys.into_iter().chain(accs.iter().map(|(acc, _)| acc.ty)).collect();
         let s = StageBuilder::new("groups", Source::Groups(groups), &types);
         let out = s.params().to_vec();

@@ -31,7 +31,7 @@ fn q1() -> (Program, Stage) {
     let input = p.input("lineitem", columns.to_vec());
     let sum = |precision, scale| AccDecl { op: AccOp::Sum, ty: decimal(precision, scale) };
     let accs = vec![sum(25, 2), sum(25, 2), sum(38, 4), sum(38, 6), AccDecl { op: AccOp::CountRows, ty: INT64 }];
-    let groups = p.groups(GroupsDecl { keys: vec![TEXT, TEXT], accs });
+    let groups = p.groups(GroupsDecl::new(vec![TEXT, TEXT], accs));
     let (day, one) = (p.literal(DATE, Datum::Int(10_471)), p.literal(MONEY, Datum::Int(100)));
     let mut s = StageBuilder::new("scan lineitem", Source::Input { input, partitioned: false }, &columns);
     let [quantity, price, discount, tax, flag, status, shipped] = s.params().to_vec().try_into().expect("seven columns");
@@ -47,7 +47,7 @@ fn q1() -> (Program, Stage) {
     let taxed = s.binary(BinaryOp::Add, one, tax, narrow);
     let charge = s.binary(BinaryOp::Mul, discounted, taxed, decimal(38, 6));
     let args = vec![Some(quantity), Some(price), Some(discounted), Some(charge), None];
-    let stage = p.stage(s.sink(Sink::Group { groups, keys: vec![flag, status], args }));
+    let stage = p.stage(s.sink(Sink::Group { groups, keys: vec![flag, status], args, operands: vec![] }));
     (p.finish(vec![]), stage)
 }
 

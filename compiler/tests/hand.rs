@@ -99,6 +99,7 @@ fn run(limit: &str, native: impl Fn(usize) -> bool) -> RecordBatch {
         program: Arc::clone(&program),
         engines,
         opaques: (0..3).map(|number| Arc::new(Host(number)) as Arc<dyn OpaqueExpr>).collect(),
+        aggregates: vec![],
         params: vec![],
         schema: Arc::clone(&schema),
         partitions: 1,

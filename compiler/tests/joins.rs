@@ -49,6 +49,7 @@ fn run(program: &Arc<Program>, native: bool, inputs: &[RecordBatch]) -> Vec<Stri
         program: Arc::clone(program),
         engines: program.stages.keys().map(engine).collect(),
         opaques: vec![],
+        aggregates: vec![],
         params: vec![],
         schema: Arc::new(Schema::new(fields)),
         partitions: 1,
@@ -137,8 +138,8 @@ fn program(shape: Shape) -> Program {
         return p.finish(types);
     }
     // Tracked: what the probes let through goes nowhere; the tables tell.
-    let groups = p.groups(stagefuse_ir::GroupsDecl { keys: vec![], accs: vec![] });
-    p.stage(StageDecl { sink: Sink::Group { groups, keys: vec![], args: vec![] }, ..stage });
+    let groups = p.groups(stagefuse_ir::GroupsDecl::new(vec![], vec![]));
+    p.stage(StageDecl { sink: Sink::Group { groups, keys: vec![], args: vec![], operands: vec![] }, ..stage });
     let matched = Type::boolean(false);
     for join in joins {
         let types: Vec<Type> = shape.keys.iter().map(|key| COLUMNS[*key]).chain([TEXT, INT64, matched]).collect();

@@ -55,6 +55,7 @@ fn run_once(
         program: Arc::clone(&program),
         engines,
         opaques: vec![],
+        aggregates: vec![],
         params: vec![],
         schema: Arc::new(schema.clone()),
         partitions: 3,
@@ -153,11 +154,11 @@ fn groups_of_text_with_decimal_sums() {
         AccDecl { op: AccOp::Max, ty: TEXT },
         AccDecl { op: AccOp::Min, ty: money },
     ];
-    let groups = p.groups(GroupsDecl { keys: vec![TEXT], accs });
+    let groups = p.groups(GroupsDecl::new(vec![TEXT], accs));
     let mut s = StageBuilder::new("scan", Source::Input { input, partitioned: false }, &[TEXT, money]);
     let (key, m) = (s.params()[0], s.params()[1]);
     let square = s.binary(BinaryOp::Mul, m, m, product);
-    p.stage(s.sink(Sink::Group { groups, keys: vec![key], args: vec![None, Some(square), Some(key), Some(m)] }));
+    p.stage(s.sink(Sink::Group { groups, keys: vec![key], args: vec![None, Some(square), Some(key), Some(m)], operands: vec![] }));
     let types = [TEXT, INT64, product, TEXT, money];
     let s = StageBuilder::new("groups", Source::Groups(groups), &types);
     let columns = s.params().to_vec();

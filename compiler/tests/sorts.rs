@@ -113,6 +113,7 @@ fn run(program: &Arc<Program>, native: bool, batches: &[RecordBatch], partitions
         program: Arc::clone(program),
         engines: program.stages.keys().map(engine).collect(),
         opaques: vec![],
+        aggregates: vec![],
         params: vec![],
         host_types: vec![],
         schema: Arc::new(Schema::new(vec![Field::new("row", DataType::Int64, false), Field::new("text", DataType::Utf8View, true)])),

@@ -117,6 +117,9 @@ pub struct WorkerHead {
     pub matchers: *const *const u8,
     /// Output buffers of an emitting stage.
     pub out: *mut OutHead,
+    /// By number of the group table: buffers of what its calls take, if it has any. The first column (8 bytes) is the distance of the row's entry
+    /// from `entries`, the others are the operands. When [`OUT_ROWS`] rows are in them, call the builtin `operands_flush`.
+    pub operands: *const *mut OutHead,
     /// Room for [`MAX_MORSEL_ROWS`] row numbers.
     pub selection: *mut u32,
     /// For each byte: the places of its set bits, in order, then zeros.
@@ -302,7 +305,7 @@ pub struct LimitHead {
     pub seen: u64,
 }
 
-/// Output buffers of an emitting stage.
+/// Output buffers of an emitting stage, or of the operands of a group table.
 #[repr(C)]
 #[derive(Debug)]
 pub struct OutHead {
@@ -390,6 +393,8 @@ macro_rules! for_each_builtin {
             sort_grow(worker: Ptr, sort: I32) -> I32;
             /// Turns the output buffers into a batch and empties them. Returns a status.
             emit_flush(worker: Ptr) -> I32;
+            /// Hands the buffered operands of group table number `groups` to the host's functions and empties the buffers. Returns a status.
+            operands_flush(worker: Ptr, groups: I32) -> I32;
             /// Leaves an error (an `ErrorCode`) in the worker, raised by value number `value` of the running stage.
             raise(worker: Ptr, code: I32, value: I32) -> I32;
             /// Copies a text longer than 12 bytes into this worker's arena and returns its new address (the new second word).

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use cranelift_entity::PrimaryMap;
 
-use crate::entities::{Groups, HostType, Input, Join, Limit, Lit, Opaque, Param, Sort, Stage, Value};
+use crate::entities::{Aggregate, Groups, HostType, Input, Join, Limit, Lit, Opaque, Param, Sort, Stage, Value};
 use crate::op::{BinaryOp, Op, Region, UnaryOp};
 use crate::program::{
-    Datum, GroupsDecl, InputDecl, JoinDecl, LimitDecl, Literal, OpaqueDecl, ParamDecl, Probe, Program, Sink, SortDecl, Source, StageDecl,
-    Stmt, StmtKind,
+    AggregateDecl, Datum, Expand, GroupsDecl, InputDecl, JoinDecl, LimitDecl, Literal, OpaqueDecl, ParamDecl, Probe, Program, Sink,
+    SortDecl, Source, StageDecl, Stmt, StmtKind,
 };
 use crate::types::{Stored, Type};
 
@@ -51,6 +51,11 @@ impl ProgramBuilder {
         }
     }
 
+    /// Literals that are numbered one after another, as an expansion takes them.
+    pub fn literals_in_a_row(&mut self, ty: Type, values: impl IntoIterator<Item = Datum>) -> Vec<Lit> {
+        values.into_iter().map(|value| self.program.literals.push(Literal { ty, value })).collect()
+    }
+
     /// Declares a parameter.
     pub fn param(&mut self, decl: ParamDecl) -> Param {
         self.program.params.push(decl)
@@ -59,6 +64,11 @@ impl ProgramBuilder {
     /// Declares an opaque expression.
     pub fn opaque(&mut self, decl: OpaqueDecl) -> Opaque {
         self.program.opaques.push(decl)
+    }
+
+    /// Declares an aggregate function of the host.
+    pub fn aggregate(&mut self, decl: AggregateDecl) -> Aggregate {
+        self.program.aggregates.push(decl)
     }
 
     /// Declares a join table.
@@ -256,6 +266,13 @@ impl StageBuilder {
     /// Appends a limit.
     pub fn limit(&mut self, limit: Limit) {
         self.push(StmtKind::Limit(limit));
+    }
+
+    /// Appends an expansion; yields the value that it defines.
+    pub fn expand(&mut self, ty: Type, literals: Vec<Lit>) -> Value {
+        let value = self.values.push(ty);
+        self.push(StmtKind::Expand(Expand { value, literals }));
+        value
     }
 
     /// Ends the stage.

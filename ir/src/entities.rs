@@ -37,6 +37,10 @@ entity!(
     Opaque, "opaque"
 );
 entity!(
+    /// An aggregate function that the host computes (`aggregate0`).
+    Aggregate, "aggregate"
+);
+entity!(
     /// A join table (`join0`): the state that a join's build side leaves behind.
     Join, "join"
 );

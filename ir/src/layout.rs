@@ -22,7 +22,7 @@ pub struct Field {
 /// begin at multiples of 8.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RowLayout {
-    /// Keys and payload, or keys and accumulators, in order of declaration.
+    /// Keys and payload, or keys, accumulators and results of calls, in order of declaration.
     pub fields: Vec<Field>,
     /// Number of keys among the fields.
     pub keys: usize,
@@ -45,12 +45,13 @@ impl RowLayout {
         Self::new(8, &fields, decl.keys.len(), numeric, true, decl.tracked)
     }
 
-    /// Layout of a group table's entries: hash, keys, accumulators, validity bytes.
+    /// Layout of a group table's entries: hash, keys, accumulators, results of the host's functions (zero until the table is merged), validity bytes.
     ///
     /// `min` and `max` have a validity byte even where they cannot be null: it tells whether a first value has come.
     pub fn groups(decl: &GroupsDecl) -> Self {
         let accs = decl.accs.iter().map(|acc| (acc.ty, acc.ty.nullable || matches!(acc.op, AccOp::Min | AccOp::Max)));
-        let fields: Vec<_> = decl.keys.iter().map(|ty| (*ty, ty.nullable)).chain(accs).collect();
+        let calls = decl.calls.iter().map(|call| (call.result, call.result.nullable));
+        let fields: Vec<_> = decl.keys.iter().map(|ty| (*ty, ty.nullable)).chain(accs).chain(calls).collect();
         Self::new(0, &fields, decl.keys.len(), is_numeric(&decl.keys), true, false)
     }
 
@@ -144,6 +145,7 @@ mod tests {
                 AccDecl { op: AccOp::CountRows, ty: Type::new(SqlType::Int64, false) },
                 AccDecl { op: AccOp::Min, ty: Type::new(SqlType::Date32, false) },
             ],
+            ..GroupsDecl::default()
         };
         let layout = RowLayout::groups(&decl);
         let got: Vec<_> = layout.fields.iter().map(|f| (f.ty.repr, f.offset, f.valid)).collect();

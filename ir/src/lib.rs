@@ -19,10 +19,10 @@ pub mod types;
 pub mod verifier;
 
 pub use cranelift_entity::{EntityRef, PrimaryMap};
-pub use entities::{Groups, HostType, Input, Join, Limit, Lit, Opaque, Param, Sort, Stage, Value};
+pub use entities::{Aggregate, Groups, HostType, Input, Join, Limit, Lit, Opaque, Param, Sort, Stage, Value};
 pub use op::{BinaryOp, Nulls, Op, Region, UnaryOp};
 pub use program::{
-    AccDecl, AccOp, Computed, Datum, GroupsDecl, InputDecl, JoinDecl, JoinRows, LimitDecl, Literal, OpaqueDecl, ParamDecl, Probe,
-    ProbeKind, Program, Sink, SortDecl, SortKey, Source, StageDecl, Stmt, StmtKind,
+    AccDecl, AccOp, AggregateDecl, CallDecl, Computed, Datum, Expand, GroupsDecl, InputDecl, JoinDecl, JoinRows, LimitDecl, Literal,
+    OpaqueDecl, ParamDecl, Probe, ProbeKind, Program, Sink, SortDecl, SortKey, Source, StageDecl, Stmt, StmtKind,
 };
 pub use types::{Repr, SqlType, Storage, Stored, Type};

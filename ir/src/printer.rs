@@ -7,10 +7,13 @@
 //!   input1 "" (utf8, host0?) computed(boolean = opaque0(0)) handed
 //!   lit0: decimal(15,2) = 2400
 //!   lit1: float64 = 0x3ff0000000000000
+//!   lit2: uint8 = 0
+//!   lit3: uint8 = 1
 //!   param0 "a scalar subquery" int64?
 //!   opaque0 "regexp_like(c, 'x')" (utf8) -> boolean
+//!   aggregate0 "corr(a, b)"
 //!   join0 keys(int64) payload(utf8) null_equal tracked
-//!   groups0 keys(utf8) accs(sum decimal(25,2)?, count_rows int64)
+//!   groups0 keys(utf8) accs(sum decimal(25,2)?, count_rows int64) operands(float64?, boolean) calls(aggregate0(0, 0) filter 1 -> float64?)
 //!   sort0 keys(utf8? desc nulls_first, int64) payload(int64) skip 0 fetch 10
 //!   limit0 skip 0 fetch all
 //!   output (utf8, int64)
@@ -20,11 +23,12 @@
 //!     v3: decimal(15,2) = literal lit0
 //!     v4: boolean = lt v1, v3
 //!     filter v4
+//!     expand v9: uint8 [lit2, lit3]
 //!     probe join0 inner keys(v0) -> (_, v5: utf8) residual {
 //!       v6: boolean = eq v5, v2
 //!       yield v6
 //!     }
-//!     group groups0 keys(v5) args(v1, _)
+//!     group groups0 keys(v5) args(v1, _) operands(v7, v4)
 //!   }
 //! }
 //! ```
@@ -36,7 +40,7 @@ use std::sync::Arc;
 
 use crate::entities::{Lit, Param, Stage, Value};
 use crate::op::{Op, Region};
-use crate::program::{Datum, JoinRows, Literal, Probe, Program, Sink, SortKey, Source, StageDecl, StmtKind};
+use crate::program::{CallDecl, Datum, Expand, JoinRows, Literal, Probe, Program, Sink, SortKey, Source, StageDecl, StmtKind};
 use crate::types::Stored;
 use crate::verifier::Place;
 
@@ -105,7 +109,7 @@ fn defines(kind: &StmtKind, value: Value) -> bool {
             let residual = probe.residual.iter().flat_map(|region| &region.body);
             residual.clone().any(|(known, op)| *known == value || in_op(op, value))
         }
-        StmtKind::Filter(_) | StmtKind::Limit(_) => false,
+        StmtKind::Filter(_) | StmtKind::Limit(_) | StmtKind::Expand(_) => false,
     }
 }
 
@@ -118,6 +122,16 @@ impl Display for Datum {
             Datum::Float(bits) => write!(f, "0x{bits:016x}"),
             Datum::Str(text) => Quoted(text).fmt(f),
         }
+    }
+}
+
+impl Display for CallDecl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}({})", self.aggregate, List(self.args.iter()))?;
+        if let Some(filter) = self.filter {
+            write!(f, " filter {filter}")?;
+        }
+        write!(f, " -> {}", self.result)
     }
 }
 
@@ -285,6 +299,9 @@ impl<'a> Printer<'a> {
         for (opaque, decl) in program.opaques.iter() {
             self.line(format_args!("{opaque} {} ({}) -> {}", Quoted(&decl.name), List(decl.args.iter()), decl.result));
         }
+        for (aggregate, decl) in program.aggregates.iter() {
+            self.line(format_args!("{aggregate} {}", Quoted(&decl.name)));
+        }
         for (join, decl) in program.joins.iter() {
             let null_equal = if decl.null_equal { " null_equal" } else { "" };
             let tracked = if decl.tracked { " tracked" } else { "" };
@@ -293,7 +310,18 @@ impl<'a> Printer<'a> {
         }
         for (groups, decl) in program.groups.iter() {
             let accs: Vec<_> = decl.accs.iter().map(|acc| format!("{} {}", acc.op.name(), acc.ty)).collect();
-            self.line(format_args!("{groups} keys({}) accs({})", List(decl.keys.iter()), List(accs.iter())));
+            let mut text = format!("{groups} keys({}) accs({})", List(decl.keys.iter()), List(accs.iter()));
+            if !decl.operands.is_empty() || !decl.calls.is_empty() {
+                let _ = write!(text, " operands({}) calls({})", List(decl.operands.iter()), List(decl.calls.iter()));
+            }
+            if !decl.always.is_empty() {
+                let rows: Vec<_> = decl.always.iter().map(|row| format!("({})", List(row.iter()))).collect();
+                let _ = write!(text, " always({})", List(rows.iter()));
+            }
+            if let Some(enough) = decl.enough {
+                let _ = write!(text, " enough {enough}");
+            }
+            self.line(text);
         }
         for (sort, decl) in program.sorts.iter() {
             let fetch = decl.fetch.map_or("all".to_string(), |fetch| fetch.to_string());
@@ -332,6 +360,10 @@ impl<'a> Printer<'a> {
                     self.probe(decl, &format!("probe {} {}", probe.join, probe.kind.name()), probe, probe.marks_build)
                 }
                 StmtKind::Limit(limit) => self.line(format_args!("limit {limit}")),
+                StmtKind::Expand(Expand { value, literals }) => {
+                    let text = format!("expand {} [{}]{}", Definition(decl, *value), List(literals.iter()), self.literals(literals));
+                    self.line(text);
+                }
             }
         }
         self.note(&mut last, decl.sink_note.as_ref());
@@ -342,9 +374,13 @@ impl<'a> Printer<'a> {
             }
             // A marking sink always marks, and always is a semi join.
             Sink::Mark { probe } => self.probe(decl, &format!("mark {}", probe.join), probe, false),
-            Sink::Group { groups, keys, args } => {
+            Sink::Group { groups, keys, args, operands } => {
                 let args = List(args.iter().map(|arg| OrHole(*arg)));
-                self.line(format_args!("group {groups} keys({}) args({args})", List(keys.iter())));
+                let mut text = format!("group {groups} keys({}) args({args})", List(keys.iter()));
+                if !operands.is_empty() {
+                    let _ = write!(text, " operands({})", List(operands.iter()));
+                }
+                self.line(text);
             }
             Sink::Hand { input, columns } => self.line(format_args!("hand {input} ({})", List(columns.iter()))),
             Sink::Sort { sort, keys, payload } => {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cranelift_entity::PrimaryMap;
 
-use crate::entities::{Groups, HostType, Input, Join, Limit, Lit, Opaque, Param, Sort, Stage, Value};
+use crate::entities::{Aggregate, Groups, HostType, Input, Join, Limit, Lit, Opaque, Param, Sort, Stage, Value};
 use crate::op::{Op, Region};
 use crate::types::{Stored, Type};
 
@@ -24,6 +24,8 @@ pub struct Program {
     pub params: PrimaryMap<Param, ParamDecl>,
     /// Expressions that the host evaluates.
     pub opaques: PrimaryMap<Opaque, OpaqueDecl>,
+    /// Aggregate functions that the host computes.
+    pub aggregates: PrimaryMap<Aggregate, AggregateDecl>,
     /// Join tables.
     pub joins: PrimaryMap<Join, JoinDecl>,
     /// Group tables.
@@ -120,6 +122,13 @@ pub struct OpaqueDecl {
     pub result: Type,
 }
 
+/// An aggregate function that the host computes, for all groups of a table at once. See [`CallDecl`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct AggregateDecl {
+    /// Shown in dumps.
+    pub name: String,
+}
+
 /// A join table's rows: keys, then payload. See [`crate::layout::RowLayout::join`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct JoinDecl {
@@ -137,12 +146,46 @@ pub struct JoinDecl {
 ///
 /// Every worker fills a table of its own; when the stage is complete they are merged into partitions by hash, which the stages after it
 /// read. Without keys there is exactly one group, even of an empty input.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct GroupsDecl {
     /// Types of the keys. Null keys form a group.
     pub keys: Vec<Type>,
     /// Accumulators.
     pub accs: Vec<AccDecl>,
+    /// Types of the values that rows hand to the host's aggregate functions, in their default representations.
+    pub operands: Vec<Type>,
+    /// The host's aggregate functions. Each keeps its state by number of the group; its results are put into the merged table's rows.
+    pub calls: Vec<CallDecl>,
+    /// Keys of groups that are there where no row comes at all (the empty grouping sets): integers, or null.
+    pub always: Vec<Vec<Lit>>,
+    /// So many groups are enough, whichever they are: a stage need not look for more.
+    pub enough: Option<u64>,
+}
+
+impl GroupsDecl {
+    /// A table that the host does not compute anything for.
+    pub fn new(keys: Vec<Type>, accs: Vec<AccDecl>) -> Self {
+        GroupsDecl { keys, accs, ..GroupsDecl::default() }
+    }
+
+    /// Types of the columns that a stage reads: keys, accumulators, results of calls.
+    pub fn columns(&self) -> impl Iterator<Item = Type> + '_ {
+        let accs = self.accs.iter().map(|acc| acc.ty);
+        self.keys.iter().copied().chain(accs).chain(self.calls.iter().map(|call| call.result))
+    }
+}
+
+/// What a group table has the host compute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallDecl {
+    /// The function.
+    pub aggregate: Aggregate,
+    /// Its arguments: numbers of the table's operands. At least one.
+    pub args: Vec<usize>,
+    /// The operand that says which rows count, if not all do: those where it is true.
+    pub filter: Option<usize>,
+    /// Type of its value for each group, in its default representation.
+    pub result: Type,
 }
 
 /// One accumulator of a group table.
@@ -302,6 +345,17 @@ pub enum StmtKind {
     Probe(Probe),
     /// Counts rows and ends the stage when enough have come.
     Limit(Limit),
+    /// Runs what follows several times for each row, each time with another value.
+    Expand(Expand),
+}
+
+/// One row becomes several, told apart by a value (the grouping sets of an aggregation).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expand {
+    /// Defined here: an integer.
+    pub value: Value,
+    /// What it takes in turn. Literals that are numbered one after another.
+    pub literals: Vec<Lit>,
 }
 
 /// A look-up in a join table.
@@ -381,6 +435,8 @@ pub enum Sink {
         keys: Vec<Value>,
         /// The argument of each accumulator, where it takes one.
         args: Vec<Option<Value>>,
+        /// The table's operands.
+        operands: Vec<Value>,
     },
     /// Rows to be put in order.
     Sort {
@@ -411,7 +467,9 @@ impl Sink {
         match self {
             Sink::Build { keys, payload, .. } | Sink::Sort { keys, payload, .. } => keys.iter().chain(payload).for_each(|value| f(*value)),
             Sink::Mark { probe } => probe.for_each_operand(f),
-            Sink::Group { keys, args, .. } => keys.iter().chain(args.iter().flatten()).for_each(|value| f(*value)),
+            Sink::Group { keys, args, operands, .. } => {
+                keys.iter().chain(args.iter().flatten()).chain(operands).for_each(|value| f(*value))
+            }
             Sink::Hand { columns, .. } | Sink::Emit { columns } => columns.iter().for_each(|value| f(*value)),
         }
     }
@@ -440,7 +498,7 @@ impl StmtKind {
             StmtKind::Let(_, op) => op.for_each_operand(f),
             StmtKind::Filter(condition) => f(*condition),
             StmtKind::Probe(probe) => probe.for_each_operand(f),
-            StmtKind::Limit(_) => {}
+            StmtKind::Limit(_) | StmtKind::Expand(_) => {}
         }
     }
 
@@ -449,6 +507,7 @@ impl StmtKind {
         match self {
             StmtKind::Let(value, _) => f(*value),
             StmtKind::Probe(probe) => probe.defined().for_each(f),
+            StmtKind::Expand(expand) => f(expand.value),
             StmtKind::Filter(_) | StmtKind::Limit(_) => {}
         }
     }
@@ -529,7 +588,7 @@ impl StageDecl {
         let sink = match &self.sink {
             Sink::Build { keys, payload, .. } | Sink::Sort { keys, payload, .. } => keys.len() + payload.len(),
             Sink::Mark { probe } => probe.keys.len(),
-            Sink::Group { keys, args, .. } => keys.len() + args.len(),
+            Sink::Group { keys, args, operands, .. } => keys.len() + args.len() + operands.len(),
             Sink::Hand { columns, .. } | Sink::Emit { columns } => columns.len(),
         };
         self.params.len().max(sink)

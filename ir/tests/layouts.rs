@@ -20,7 +20,9 @@ fn structs() {
     pins!(Morsel: 24 { rows: 0, columns: 8, entries: 16 });
     pins!(ColumnView: 40 { values: 0, validity: 8, buffers: 16, values_bit: 24, validity_bit: 32 });
     pins!(StrRef: 16 { lo: 0, hi: 8 });
-    pins!(WorkerHead: 72 { joins: 0, groups: 8, limits: 16, literals: 24, matchers: 32, out: 40, selection: 48, compress: 56, sorts: 64 });
+    pins!(WorkerHead: 80 {
+        joins: 0, groups: 8, limits: 16, literals: 24, matchers: 32, out: 40, operands: 48, selection: 56, compress: 64, sorts: 72
+    });
     pins!(JoinSlot: 16 { rows: 0, table: 8 });
     pins!(RowsHead: 48 { base: 0, used: 8, capacity: 16, least: 24, greatest: 32, threshold: 40 });
     pins!(JoinHead: 72 { directory: 0, mask: 8, direct: 16, first: 24, range: 32, bases: 40, bits: 48, bits_first: 56, bits_range: 64 });

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use arrow::array::ArrayRef;
+use arrow::array::{ArrayRef, BooleanArray};
 use arrow::datatypes::{DataType, SchemaRef};
 use stagefuse_ir::abi::StageFn;
 use stagefuse_ir::{Datum, Program};
@@ -32,6 +32,46 @@ pub trait OpaqueExpr: Send + Sync + Debug {
     /// # Errors
     /// Whatever the host's evaluation raises.
     fn evaluate(&self, args: &[ArrayRef], rows: usize) -> Result<ArrayRef, HostError>;
+}
+
+/// An aggregate function that the IR has no accumulator for.
+pub trait HostAggregate: Send + Sync + Debug {
+    /// A fresh state, without groups; of a table without keys, with its only group.
+    ///
+    /// # Errors
+    /// Whatever the host raises.
+    fn start(&self) -> Result<Box<dyn HostAccumulator>, HostError>;
+}
+
+/// The state of a [`HostAggregate`] for all groups of one table, by their numbers.
+pub trait HostAccumulator: Send {
+    /// Adds rows: `args` are the arguments, `groups` says which group each row belongs to, of `total` groups so far. If there is a filter, only
+    /// rows count for which it is true.
+    ///
+    /// # Errors
+    /// Whatever the host raises.
+    fn update(&mut self, args: &[ArrayRef], filter: Option<&BooleanArray>, groups: &[usize], total: usize) -> Result<(), HostError>;
+
+    /// Yields the state of all groups and forgets it: arrays with a row for each group.
+    ///
+    /// # Errors
+    /// Whatever the host raises.
+    fn state(&mut self) -> Result<Vec<ArrayRef>, HostError>;
+
+    /// Adds states that [`HostAccumulator::state`] yielded.
+    ///
+    /// # Errors
+    /// Whatever the host raises.
+    fn merge(&mut self, states: &[ArrayRef], groups: &[usize], total: usize) -> Result<(), HostError>;
+
+    /// Yields the value of all groups and forgets the state.
+    ///
+    /// # Errors
+    /// Whatever the host raises.
+    fn evaluate(&mut self) -> Result<ArrayRef, HostError>;
+
+    /// Bytes that the state takes.
+    fn size(&self) -> usize;
 }
 
 /// Where memory comes from.
@@ -63,6 +103,8 @@ pub struct RunConfig {
     pub host_types: Vec<DataType>,
     /// The program's opaque expressions.
     pub opaques: Vec<Arc<dyn OpaqueExpr>>,
+    /// The program's aggregate functions.
+    pub aggregates: Vec<Arc<dyn HostAggregate>>,
     /// Values of the program's parameters; integers, decimals and dates as [`Datum::Int`].
     pub params: Vec<Datum>,
     /// Schema of emitted batches; text may be `Utf8View`, `Utf8` or `LargeUtf8`.

@@ -4,9 +4,10 @@
 //! A [`Run`] is one execution of a program. The host hands it batches, stage by stage; where a stage has a native function the run
 //! calls it, else it interprets. Both work on the same states with the layouts of [`stagefuse_ir::abi`].
 //!
-//! The crate does not know DataFusion: what it needs of a host comes in through [`OpaqueExpr`] and [`MemoryBudget`].
+//! The crate does not know DataFusion: what it needs of a host comes in through [`OpaqueExpr`], [`HostAggregate`] and [`MemoryBudget`].
 
 mod arrays;
+mod buffers;
 mod builtins;
 mod columns;
 mod compact;
@@ -23,7 +24,7 @@ mod worker;
 
 pub use builtins::builtins;
 pub use compact::{Block, ColumnInfo, CompactTable};
-pub use config::{Engine, MemoryBudget, OpaqueExpr, RunConfig, Unlimited};
-pub use error::Error;
+pub use config::{Engine, HostAccumulator, HostAggregate, MemoryBudget, OpaqueExpr, RunConfig, Unlimited};
+pub use error::{Error, HostError};
 pub use run::{Flow, Run, StageMetrics, TableCursor};
 pub use worker::{Worker, WorkerGuard};

@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use bumpalo::Bump;
-use stagefuse_ir::abi::{COMPRESS, GroupsHead, JoinSlot, LimitHead, MAX_MORSEL_ROWS, RowsHead, STR_INLINE, StrRef, WorkerHead};
-use stagefuse_ir::{EntityRef, Input, Sink, Stage};
+use stagefuse_ir::abi::{COMPRESS, GroupsHead, JoinSlot, LimitHead, MAX_MORSEL_ROWS, OutHead, RowsHead, STR_INLINE, StrRef, WorkerHead};
+use stagefuse_ir::{EntityRef, Groups, Input, Sink, Stage};
 
 use crate::builtins::strings;
 use crate::emit::Output;
 use crate::error::Error;
 use crate::run::Run;
 use crate::run::shared::Shared;
+use crate::tables::calls::Calls;
 use crate::tables::groups::GroupTable;
 use crate::tables::rows::BuildRows;
 use crate::tables::sort::SortRows;
@@ -23,6 +24,7 @@ pub struct Worker {
     pub(crate) head: WorkerHead,
     joins: Vec<JoinSlot>,
     groups: Vec<*mut GroupsHead>,
+    operands: Vec<*mut OutHead>,
     limits: Vec<*const LimitHead>,
     sorts: Vec<*mut RowsHead>,
     selection: Box<[u32]>,
@@ -59,12 +61,14 @@ impl Worker {
                 literals: shared.literals.words.as_ptr(),
                 matchers: std::ptr::null(),
                 out: std::ptr::null_mut(),
+                operands: std::ptr::null(),
                 selection: std::ptr::null_mut(),
                 compress: COMPRESS.as_ptr(),
                 sorts: std::ptr::null(),
             },
             joins: vec![none; program.joins.len()],
             groups: vec![std::ptr::null_mut(); program.groups.len()],
+            operands: vec![std::ptr::null_mut(); program.groups.len()],
             limits: shared.limits.iter().map(|limit| limit.get().cast_const()).collect(),
             sorts: vec![std::ptr::null_mut(); program.sorts.len()],
             selection: vec![0; MAX_MORSEL_ROWS].into(),
@@ -85,7 +89,8 @@ impl Worker {
         worker.head.limits = worker.limits.as_ptr();
         worker.head.sorts = worker.sorts.as_ptr();
         worker.head.selection = worker.selection.as_mut_ptr();
-        worker.head.out = &raw mut *worker.output.head;
+        worker.head.operands = worker.operands.as_ptr();
+        worker.head.out = &raw mut *worker.output.buffers.head;
         worker
     }
 
@@ -115,7 +120,7 @@ impl Worker {
             }
             _ => None,
         };
-        self.head.out = &raw mut *self.out().head;
+        self.head.out = &raw mut *self.out().buffers.head;
         for join in &plan.probes {
             let table = shared.joins[join.index()].get();
             let table = table.ok_or_else(|| Error::Internal(format!("{join} is read before it is built")))?;
@@ -131,9 +136,15 @@ impl Worker {
         }
         if let Some(groups) = plan.groups {
             if self.tables[groups.index()].is_none() {
-                let table =
-                    GroupTable::new(&shared.group_layouts[groups.index()], &shared.memory)?.with_front(plan.front, &shared.memory)?;
-                self.tables[groups.index()] = Some(Box::new(table));
+                let table = GroupTable::new(&shared.group_layouts[groups.index()], &shared.memory)?;
+                let mut table = Box::new(table.with_front(plan.front, &shared.memory)?);
+                table.place = self.place.wrapping_add((stage.index() as u64) << 56);
+                let decl = &shared.program.groups[groups];
+                if !decl.calls.is_empty() {
+                    let calls = table.calls.insert(Box::new(Calls::new(decl, &shared.aggregates)?));
+                    self.operands[groups.index()] = &raw mut *calls.buffers.head;
+                }
+                self.tables[groups.index()] = Some(table);
             }
             let table = self.tables[groups.index()].as_mut().expect("just made");
             self.groups[groups.index()] = &raw mut table.head;
@@ -150,6 +161,7 @@ impl Worker {
     /// Hands over its table of groups.
     pub(crate) fn take_groups(&mut self, groups: usize) -> Option<Box<GroupTable>> {
         self.groups[groups] = std::ptr::null_mut();
+        self.operands[groups] = std::ptr::null_mut();
         self.tables[groups].take()
     }
 
@@ -219,6 +231,13 @@ impl Worker {
         self.handed[input.index()].as_mut().map(|out| std::mem::take(&mut out.batches)).unwrap_or_default()
     }
 
+    /// Whether a table has as many groups as anybody wants.
+    pub(crate) fn has_enough(&self, groups: Option<Groups>) -> bool {
+        let Some(groups) = groups else { return false };
+        let (enough, table) = (self.shared.program.groups[groups].enough, &self.tables[groups.index()]);
+        enough.is_some_and(|enough| table.as_ref().is_some_and(|table| table.rows() as u64 >= enough))
+    }
+
     /// Forgets buffered rows: their stage failed, and what they refer to may be gone.
     pub(crate) fn discard(&mut self) {
         self.output.discard();
@@ -226,6 +245,18 @@ impl Worker {
             out.discard();
             out.batches.clear();
         }
+        for calls in self.tables.iter_mut().flatten().filter_map(|table| table.calls.as_mut()) {
+            calls.buffers.take_rows();
+        }
+    }
+
+    /// Hands buffered operands to the host's functions; see the builtin `operands_flush`.
+    pub(crate) fn flush_operands(&mut self, groups: usize) -> Result<(), Error> {
+        let Some(table) = self.tables[groups].as_mut() else { return Ok(()) };
+        let total = table.rows();
+        let Some(calls) = &mut table.calls else { return Ok(()) };
+        let decl = &self.shared.program.groups[Groups::new(groups)];
+        calls.flush(decl, self.shared.group_layouts[groups].stride, total, &self.shared.memory, &self.shared.arrays)
     }
 
     /// Leaves an error; the first one stays.

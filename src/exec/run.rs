@@ -105,6 +105,7 @@ impl Core {
             engines,
             host_types: lowered.host_types.clone(),
             opaques: lowered.opaques.clone(),
+            aggregates: lowered.aggregates.clone(),
             params: params(&lowered)?,
             schema: plan.original.schema(),
             partitions: tables,

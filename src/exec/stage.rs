@@ -183,7 +183,8 @@ fn written(lowered: &Lowered, known: &PrimaryMap<Stage, Option<usize>>, writes: 
     for (stage, rows) in known.iter() {
         let decl = &lowered.program.stages[stage];
         if writes(&decl.sink) {
-            if decl.probes().next().is_some() {
+            let expands = decl.body.iter().any(|stmt| matches!(stmt.kind, StmtKind::Expand(_)));
+            if expands || decl.probes().next().is_some() {
                 return None;
             }
             total += (*rows)?;

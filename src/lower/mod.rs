@@ -38,7 +38,7 @@ use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMerge
 use datafusion::physical_plan::union::{InterleaveExec, UnionExec};
 use stagefuse_ir::builder::ProgramBuilder;
 use stagefuse_ir::{EntityRef, HostType, Op, Program, Sink, SqlType, StmtKind, Type, UnaryOp, passes, verifier};
-use stagefuse_runtime::OpaqueExpr;
+use stagefuse_runtime::{HostAggregate, OpaqueExpr};
 
 use crate::config::StagefuseConfig;
 
@@ -61,6 +61,8 @@ pub struct Lowered {
     pub host_types: Vec<DataType>,
     /// The program's opaque expressions.
     pub opaques: Vec<Arc<dyn OpaqueExpr>>,
+    /// The program's aggregate functions.
+    pub aggregates: Vec<Arc<dyn HostAggregate>>,
     /// By parameter of the program: the expression that yields its value once a run starts.
     pub params: Vec<Arc<dyn PhysicalExpr>>,
 }
@@ -116,6 +118,7 @@ pub fn lower(plan: &Arc<dyn ExecutionPlan>, config: &StagefuseConfig) -> Result<
         memory: lowering.memory,
         host_types: lowering.host_types,
         opaques: lowering.opaques,
+        aggregates: lowering.aggregates,
         params: lowering.params,
     })
 }
@@ -139,6 +142,7 @@ pub(crate) struct Lowering {
     pub(crate) memory: Vec<Option<Memory>>,
     pub(crate) host_types: Vec<DataType>,
     pub(crate) opaques: Vec<Arc<dyn OpaqueExpr>>,
+    pub(crate) aggregates: Vec<Arc<dyn HostAggregate>>,
     pub(crate) params: Vec<Arc<dyn PhysicalExpr>>,
     /// What rows of the plan that is lowered next need not have: where they have no match in a table, nobody misses them.
     pub(crate) key_filters: Vec<KeyFilter>,
@@ -162,6 +166,7 @@ struct Mark {
     program: Program,
     children: usize,
     opaques: usize,
+    aggregates: usize,
     params: usize,
 }
 
@@ -189,7 +194,13 @@ impl Lowering {
     }
 
     fn mark(&self) -> Mark {
-        Mark { program: self.p.program().clone(), children: self.children.len(), opaques: self.opaques.len(), params: self.params.len() }
+        Mark {
+            program: self.p.program().clone(),
+            children: self.children.len(),
+            opaques: self.opaques.len(),
+            aggregates: self.aggregates.len(),
+            params: self.params.len(),
+        }
     }
 
     /// Takes back what was lowered since.
@@ -200,6 +211,7 @@ impl Lowering {
         self.memory.truncate(mark.children);
         self.host_types.truncate(self.p.program().host_types.len());
         self.opaques.truncate(mark.opaques);
+        self.aggregates.truncate(mark.aggregates);
         self.params.truncate(mark.params);
     }
 

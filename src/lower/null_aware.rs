@@ -19,7 +19,7 @@ impl Lowering {
     pub(super) fn keep_not_in(&mut self, join: &Join<'_>, table: &Table, right: Pipe, rows: &mut Branch) -> Result<()> {
         let [(_, key)] = join.on.as_slice() else { return declined("a null-aware join on several keys") };
         let accs = [AccOp::CountRows, AccOp::Count].map(|op| AccDecl { op, ty: COUNT });
-        let groups = self.p.groups(GroupsDecl { keys: vec![], accs: accs.to_vec() });
+        let groups = self.p.groups(GroupsDecl::new(vec![], accs.to_vec()));
         for mut branch in right.branches {
             branch.s.note(join.note.as_str());
             let key = self.expr(&mut branch.s, &branch.columns, &join.right.schema(), key)?;
@@ -27,7 +27,7 @@ impl Lowering {
                 |lowering: &mut Lowering, branch: &mut Branch, left: &[Option<Value>]| join.condition(lowering, branch, left);
             let (probe, _) = self.probe_of(&mut branch, table, ProbeKind::Mark, true, vec![key], &mut residual)?;
             branch.s.probe(probe);
-            self.p.stage(branch.sink(Sink::Group { groups, keys: vec![], args: vec![None, Some(key)] }));
+            self.p.stage(branch.sink(Sink::Group { groups, keys: vec![], args: vec![None, Some(key)], operands: vec![] }));
         }
         let counts = self.p.join(JoinDecl { keys: vec![], payload: vec![COUNT; 2], null_equal: false, tracked: false });
         let mut s = StageBuilder::new(format!("groups of {groups}"), Source::Groups(groups), &[COUNT; 2]);

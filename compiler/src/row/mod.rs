@@ -1,5 +1,6 @@
 //! Row operations.
 
+mod expand;
 mod filter;
 mod keys;
 mod limit;

@@ -7,7 +7,7 @@ use cranelift_codegen::ir::{InstBuilder, Type as ClifType, Value as ClifValue, t
 use cranelift_frontend::Variable;
 use stagefuse_ir::abi::{Builtin, GroupsHead, SLOT_ADDRESS, WorkerHead};
 use stagefuse_ir::layout::{CodedKeys, Field, RowLayout, coded_keys};
-use stagefuse_ir::{AccDecl, AccOp, BinaryOp, EntityRef, Groups, Repr, Sink, Type, Value};
+use stagefuse_ir::{AccDecl, AccOp, BinaryOp, EntityRef, Groups, Repr, Sink, SqlType, Type, Value};
 
 use crate::error::{Result, unsupported};
 use crate::stage::Gen;
@@ -85,7 +85,7 @@ impl Gen<'_> {
     }
 
     /// Accumulates the row into its group.
-    pub(crate) fn group(&mut self, groups: Groups, keys: &[Value], args: &[Option<Value>]) -> Result<()> {
+    pub(crate) fn group(&mut self, groups: Groups, keys: &[Value], args: &[Option<Value>], operands: &[Value]) -> Result<()> {
         let decl = &self.program.groups[groups];
         let layout = RowLayout::groups(decl);
         let coded = coded_keys(self.program, self.stage);
@@ -100,6 +100,8 @@ impl Gen<'_> {
                 None => None,
             });
         }
+        // Ahead of the search for the group: its blocks must not be the only ones where they are computed.
+        self.keys(operands)?;
         let entry = if keys.is_empty() {
             self.only_entry(groups, &layout)
         } else {
@@ -117,7 +119,7 @@ impl Gen<'_> {
             let place = Place { entry, field: *field, held };
             self.accumulate(acc.op, &place, arg)?;
         }
-        Ok(())
+        if operands.is_empty() { Ok(()) } else { self.hand_over(groups, entry, operands) }
     }
 
     /// The entry of the keys' group, by their codes: in the front table, or else found and noted there.
@@ -239,6 +241,21 @@ impl Gen<'_> {
         self.jump(found, &[new]);
         self.b.switch_to_block(found);
         Ok(entry)
+    }
+
+    /// Buffers what the host's functions take.
+    fn hand_over(&mut self, groups: Groups, entry: ClifValue, operands: &[Value]) -> Result<()> {
+        let vals = self.keys(operands)?;
+        // Adding a group may have moved the entries.
+        let head = self.head_element(offset_of!(WorkerHead, groups), groups.index());
+        let entries = self.load(types::I64, head, offset_of!(GroupsHead, entries));
+        let distance = self.b.ins().isub(entry, entries);
+        let out = self.head_element(offset_of!(WorkerHead, operands), groups.index());
+        let types = self.program.groups[groups].operands.clone();
+        let columns =
+            std::iter::once((Val::new(distance), Type::new(SqlType::UInt64, false))).chain(vals.into_iter().map(|(val, _)| val).zip(types));
+        let number = self.iconst(types::I32, groups.index() as i128);
+        self.append(out, columns.collect(), Builtin::operands_flush, &[number])
     }
 
     fn accumulate(&mut self, op: AccOp, place: &Place, arg: Option<(Val, Type)>) -> Result<()> {

@@ -19,7 +19,7 @@ impl Gen<'_> {
             Sink::Build { join, keys, payload } => self.build(*join, keys, payload)?,
             // Branches on by itself.
             Sink::Mark { probe } => return self.mark(probe),
-            Sink::Group { groups, keys, args } => self.group(*groups, keys, args)?,
+            Sink::Group { groups, keys, args, operands } => self.group(*groups, keys, args, operands)?,
             Sink::Sort { sort, keys, payload } => self.sort(*sort, keys, payload)?,
             Sink::Hand { columns, .. } | Sink::Emit { columns } => self.emit(columns)?,
         }

@@ -11,9 +11,10 @@ mod tests;
 use cranelift_entity::{EntityRef, PrimaryMap};
 
 use self::lexer::{Lexer, Place, Token};
-use crate::entities::{Groups, HostType, Input, Join, Limit, Lit, Opaque, Param, Sort, Stage};
+use crate::entities::{Aggregate, Groups, HostType, Input, Join, Limit, Lit, Opaque, Param, Sort, Stage};
 use crate::program::{
-    AccDecl, AccOp, Computed, Datum, GroupsDecl, InputDecl, JoinDecl, LimitDecl, Literal, OpaqueDecl, ParamDecl, Program, SortDecl, SortKey,
+    AccDecl, AccOp, AggregateDecl, CallDecl, Computed, Datum, GroupsDecl, InputDecl, JoinDecl, LimitDecl, Literal, OpaqueDecl, ParamDecl,
+    Program, SortDecl, SortKey,
 };
 use crate::types::{Repr, SqlType, Stored, Type};
 
@@ -246,6 +247,10 @@ impl<'a> Parser<'a> {
                     let result = self.ty()?;
                     program.opaques.push(OpaqueDecl { name, args, result });
                 }
+                "aggregate" => {
+                    self.declare::<Aggregate, _>("aggregate", &program.aggregates)?;
+                    program.aggregates.push(AggregateDecl { name: self.text()? });
+                }
                 "join" => {
                     self.declare::<Join, _>("join", &program.joins)?;
                     self.expect_word("keys")?;
@@ -262,7 +267,19 @@ impl<'a> Parser<'a> {
                     let keys = self.types()?;
                     self.expect_word("accs")?;
                     let accs = self.list('(', ')', Self::acc)?;
-                    program.groups.push(GroupsDecl { keys, accs });
+                    let (mut operands, mut calls) = (vec![], vec![]);
+                    if self.eat_word("operands")? {
+                        operands = self.types()?;
+                        self.expect_word("calls")?;
+                        calls = self.list('(', ')', Self::call)?;
+                    }
+                    let always = if self.eat_word("always")? {
+                        self.list('(', ')', |p| p.list('(', ')', |p| p.entity::<Lit>("lit")))?
+                    } else {
+                        vec![]
+                    };
+                    let enough = if self.eat_word("enough")? { Some(self.number()?) } else { None };
+                    program.groups.push(GroupsDecl { keys, accs, operands, calls, always, enough });
                 }
                 "sort" => {
                     self.declare::<Sort, _>("sort", &program.sorts)?;
@@ -323,6 +340,14 @@ impl<'a> Parser<'a> {
         let descending = self.eat_word("desc")?;
         let nulls_first = self.eat_word("nulls_first")?;
         Ok(SortKey { ty, descending, nulls_first })
+    }
+
+    fn call(&mut self) -> Result<CallDecl> {
+        let aggregate = self.entity("aggregate")?;
+        let args = self.list('(', ')', Self::number)?;
+        let filter = if self.eat_word("filter")? { Some(self.number()?) } else { None };
+        self.expect_arrow()?;
+        Ok(CallDecl { aggregate, args, filter, result: self.ty()? })
     }
 
     fn types(&mut self) -> Result<Vec<Type>> {

@@ -6,7 +6,7 @@ use super::lexer::Token;
 use super::{MAX_DEPTH, MAX_VALUES, Parser, Result};
 use crate::entities::{Join, Lit, Value};
 use crate::op::{BinaryOp, Op, Region, UnaryOp};
-use crate::program::{JoinRows, Probe, ProbeKind, Sink, Source, StageDecl, Stmt, StmtKind};
+use crate::program::{Expand, JoinRows, Probe, ProbeKind, Sink, Source, StageDecl, Stmt, StmtKind};
 use crate::types::Type;
 
 /// A stage, from after its number on.
@@ -41,6 +41,11 @@ impl StageParser<'_, '_> {
                 "limit" => {
                     self.p.advance()?;
                     StmtKind::Limit(self.p.entity("limit")?)
+                }
+                "expand" => {
+                    self.p.advance()?;
+                    let value = self.definition()?;
+                    StmtKind::Expand(Expand { value, literals: self.p.list('[', ']', |p| p.entity::<Lit>("lit"))? })
                 }
                 "build" | "mark" | "group" | "sort" | "hand" | "emit" => break self.sink()?,
                 _ if self.p.peek_entity("v").is_some() => {
@@ -99,7 +104,9 @@ impl StageParser<'_, '_> {
                 let groups = self.p.entity("groups")?;
                 let keys = self.keys()?;
                 self.p.expect_word("args")?;
-                Ok(Sink::Group { groups, keys, args: self.list(|s| s.or_hole(Self::value))? })
+                let args = self.list(|s| s.or_hole(Self::value))?;
+                let operands = if self.p.eat_word("operands")? { self.list(Self::value)? } else { vec![] };
+                Ok(Sink::Group { groups, keys, args, operands })
             }
             "hand" => {
                 let input = self.p.entity("input")?;

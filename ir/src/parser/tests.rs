@@ -14,9 +14,14 @@ const EVERYTHING: &str = r#"program {
   lit3: boolean = true
   lit4: float64 = 0x3ff0000000000000
   opaque0 "regexp_like(c, 'x')" (utf8) -> boolean
+  aggregate0 "corr(a, b)"
+  aggregate1 ""
   join0 keys(int64) payload(utf8) null_equal tracked
   join1 keys() payload()
   groups0 keys(utf8) accs(sum decimal(25,2)?, count_rows int64, count int64, min date32?, max float32?)
+  groups1 keys() accs() operands(float64?, boolean) calls(aggregate0(0, 0) filter 1 -> float64?, aggregate1(1) -> utf8) always((), (lit0, lit2)) enough 7
+  groups2 keys(int8) accs() always((lit0))
+  groups3 keys(int8) accs() enough 0
   sort0 keys(int64) payload(utf8?) skip 0 fetch all
   sort1 keys(utf8? desc nulls_first, int64 nulls_first, float64 desc) payload() skip 3 fetch 10
   limit0 skip 0 fetch 10
@@ -51,6 +56,8 @@ const EVERYTHING: &str = r#"program {
     v16: boolean = opaque0()
     v17: int64? = neg_checked v0
     limit limit0
+    expand v18: int64 [lit0, lit2]
+    expand v19: uint8 []
     group groups0 keys(v1) args(v2, _)
   }
 
@@ -68,11 +75,16 @@ const EVERYTHING: &str = r#"program {
   }
 
   s3 "" {
+    source groups1 (v0: float64?, v1: utf8)
+    group groups1 keys() args() operands(v0, v1)
+  }
+
+  s4 "" {
     source join0 unmatched ()
     sort sort1 keys(v0, v1) payload(v2)
   }
 
-  s4 "" {
+  s5 "" {
     source sort1 ()
     emit ()
   }
@@ -145,6 +157,8 @@ fn declarations() {
     rejects("program { opaque0 \"\" () boolean", 1, 25, "expected `->`, found `boolean`");
     rejects("program { join0 payload()", 1, 17, "expected `keys`, found `payload`");
     rejects("program { groups0 keys() accs(avg int64)", 1, 31, "unknown accumulator `avg`");
+    rejects("program { groups0 keys() accs() operands() accs()", 1, 44, "expected `calls`, found `accs`");
+    rejects("program { groups0 keys() accs() operands() calls(aggregate0() int64)", 1, 63, "expected `->`, found `int64`");
     rejects("program { limit0 skip -1 fetch all", 1, 23, "-1 is out of range here");
     rejects("program { output () output ()", 1, 21, "the output is declared twice");
     rejects("program { s1", 1, 11, "expected `s0`, found `s1`");

@@ -1,4 +1,4 @@
-//! Removes what nobody reads: operations, columns of probes, payload of join tables and sorts, accumulators of group tables.
+//! Removes what nobody reads: operations, columns of probes, payload of join tables and sorts, accumulators, calls and operands of group tables.
 //!
 //! Keys stay, for they decide which rows there are; so do columns of inputs, for the host hands them over. An operation that can fail
 //! stays too: whether a query fails is part of its meaning.
@@ -7,7 +7,7 @@ use cranelift_entity::{EntitySet, SecondaryMap};
 
 use crate::entities::{Groups, Join, Sort, Stage, Value};
 use crate::op::{Op, Region};
-use crate::program::{Probe, Program, Sink, Source, Stmt, StmtKind};
+use crate::program::{GroupsDecl, Probe, Program, Sink, Source, Stmt, StmtKind};
 
 /// Removes what nobody reads from a program that obeys the verifier's laws. See the module's documentation.
 ///
@@ -25,7 +25,16 @@ pub fn eliminate_dead(program: &mut Program) {
     read.remove_unread(program);
 }
 
-/// Which fields of states some stage reads: payload by join and by sort, accumulators by group table.
+/// Which operands some call takes that is read.
+fn live_operands(decl: &GroupsDecl, calls: &[bool]) -> Vec<bool> {
+    let mut live = vec![false; decl.operands.len()];
+    for (call, _) in decl.calls.iter().zip(calls).filter(|(_, read)| **read) {
+        call.args.iter().chain(&call.filter).for_each(|operand| live[*operand] = true);
+    }
+    live
+}
+
+/// Which fields of states some stage reads: payload by join and by sort, accumulators and calls by group table.
 struct ReadFields {
     joins: SecondaryMap<Join, Vec<bool>>,
     groups: SecondaryMap<Groups, Vec<bool>>,
@@ -39,7 +48,7 @@ impl ReadFields {
             read.joins[join] = vec![false; decl.payload.len()];
         }
         for (groups, decl) in program.groups.iter() {
-            read.groups[groups] = vec![false; decl.accs.len()];
+            read.groups[groups] = vec![false; decl.accs.len() + decl.calls.len()];
         }
         for (sort, decl) in program.sorts.iter() {
             read.sorts[sort] = vec![false; decl.payload.len()];
@@ -65,7 +74,11 @@ impl ReadFields {
             }
             match &mut decl.sink {
                 Sink::Build { join, payload, .. } => retain_after(payload, 0, &self.joins[*join]),
-                Sink::Group { groups, args, .. } => retain_after(args, 0, &self.groups[*groups]),
+                Sink::Group { groups, args, operands, .. } => {
+                    let (accs, calls) = self.groups[*groups].split_at(args.len());
+                    retain_after(operands, 0, &live_operands(&program.groups[*groups], calls));
+                    retain_after(args, 0, accs);
+                }
                 Sink::Mark { probe } => retain_after(&mut probe.columns, keys_of(program, probe.join), &self.joins[probe.join]),
                 Sink::Sort { sort, payload, .. } => retain_after(payload, 0, &self.sorts[*sort]),
                 Sink::Hand { .. } | Sink::Emit { .. } => {}
@@ -79,7 +92,14 @@ impl ReadFields {
             retain_after(&mut decl.payload, 0, &self.sorts[sort]);
         }
         for (groups, decl) in program.groups.iter_mut() {
-            retain_after(&mut decl.accs, 0, &self.groups[groups]);
+            let (accs, calls) = self.groups[groups].split_at(decl.accs.len());
+            let live = live_operands(decl, calls);
+            retain_after(&mut decl.operands, 0, &live);
+            retain_after(&mut decl.calls, 0, calls);
+            for operand in decl.calls.iter_mut().flat_map(|call| call.args.iter_mut().chain(&mut call.filter)) {
+                *operand = live[..*operand].iter().filter(|live| **live).count();
+            }
+            retain_after(&mut decl.accs, 0, accs);
         }
     }
 }
@@ -103,10 +123,13 @@ fn eliminate_in_stage(program: &mut Program, stage: Stage, read: &mut ReadFields
             live.extend(used.map(|(value, _)| *value));
         }
         Sink::Mark { probe } => eliminate_in_probe(probe, program.joins[probe.join].keys.len(), &mut live, read),
-        Sink::Group { groups, keys, args } => {
+        Sink::Group { groups, keys, args, operands } => {
             live.extend(keys.iter().copied());
             let used = args.iter().zip(&read.groups[*groups]).filter(|(_, read)| **read);
             live.extend(used.filter_map(|(value, _)| *value));
+            let (_, calls) = read.groups[*groups].split_at(args.len());
+            let used = operands.iter().zip(live_operands(&program.groups[*groups], calls)).filter(|(_, live)| *live);
+            live.extend(used.map(|(value, _)| *value));
         }
         Sink::Sort { sort, keys, payload } => {
             live.extend(keys.iter().copied());
@@ -127,7 +150,7 @@ fn eliminate_in_stage(program: &mut Program, stage: Stage, read: &mut ReadFields
                 eliminate_in_probe(probe, program.joins[probe.join].keys.len(), &mut live, read);
                 true
             }
-            StmtKind::Limit(_) => true,
+            StmtKind::Limit(_) | StmtKind::Expand(_) => true,
         };
         if keep {
             body.push(stmt);

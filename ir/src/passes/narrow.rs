@@ -142,7 +142,7 @@ impl StageNarrower<'_> {
             match &mut stmt.kind {
                 StmtKind::Let(value, op) => self.define(*value, op, &mut before),
                 StmtKind::Probe(probe) => self.probe(probe, &mut before),
-                StmtKind::Filter(_) | StmtKind::Limit(_) => {}
+                StmtKind::Filter(_) | StmtKind::Limit(_) | StmtKind::Expand(_) => {}
             }
             body.extend(before.into_iter().map(|(value, op)| Stmt { kind: StmtKind::Let(value, op), note: stmt.note.clone() }));
             body.push(stmt);
@@ -184,10 +184,7 @@ impl StageNarrower<'_> {
     fn params(&mut self, decl: &StageDecl) {
         let columns: Vec<Type> = match decl.source {
             Source::Input { input, .. } => self.program.inputs[input].columns.clone(),
-            Source::Groups(groups) => {
-                let groups = &self.program.groups[groups];
-                groups.keys.iter().copied().chain(groups.accs.iter().map(|acc| acc.ty)).collect()
-            }
+            Source::Groups(groups) => self.program.groups[groups].columns().collect(),
             Source::Join(join, rows) => {
                 let join = &self.program.joins[join];
                 let flag = (rows == JoinRows::All).then_some(Type::boolean(false));
@@ -227,7 +224,8 @@ impl StageNarrower<'_> {
                 self.coerce_all(payload, &decl.payload, before);
             }
             Sink::Mark { probe } => self.probe(probe, before),
-            Sink::Group { groups, keys, args } => {
+            // Operands are widened when they are handed over.
+            Sink::Group { groups, keys, args, operands: _ } => {
                 let decl = self.program.groups[*groups].clone();
                 self.coerce_all(keys, &decl.keys, before);
                 for (arg, acc) in args.iter_mut().zip(&decl.accs) {

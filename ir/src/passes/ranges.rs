@@ -18,7 +18,7 @@ pub(super) struct Ranges {
     stages: Vec<SecondaryMap<Value, Range>>,
     /// Keys, then payload. `None` where nothing was written.
     joins: SecondaryMap<Join, Vec<Option<Range>>>,
-    /// Keys, then accumulators.
+    /// Keys, then accumulators, then results of calls.
     groups: SecondaryMap<Groups, Vec<Option<Range>>>,
     /// By column, computed ones included.
     inputs: SecondaryMap<Input, Vec<Range>>,
@@ -43,7 +43,13 @@ impl Ranges {
             ranges.joins[join] = vec![None; decl.keys.len() + decl.payload.len()];
         }
         for (groups, decl) in program.groups.iter() {
-            ranges.groups[groups] = vec![None; decl.keys.len() + decl.accs.len()];
+            ranges.groups[groups] = vec![None; decl.columns().count()];
+            for (key, lit) in decl.always.iter().flat_map(|row| row.iter().enumerate()) {
+                if let Some(value) = integer(&program.literals[*lit].value) {
+                    let field = &mut ranges.groups[groups][key];
+                    *field = Some(field.map_or(value, |old| old.union(value)));
+                }
+            }
         }
         for (sort, decl) in program.sorts.iter() {
             ranges.sorts[sort] = vec![None; decl.keys.len() + decl.payload.len()];
@@ -89,12 +95,16 @@ impl Ranges {
                     put(field, values[*value]);
                 }
             }
-            Sink::Group { groups, keys, args } => {
+            Sink::Group { groups, keys, args, operands: _ } => {
                 let (key_fields, acc_fields) = self.groups[*groups].split_at_mut(keys.len());
                 for (field, value) in key_fields.iter_mut().zip(keys) {
                     put(field, values[*value]);
                 }
                 let accs = &program.groups[*groups].accs;
+                let (acc_fields, call_fields) = acc_fields.split_at_mut(accs.len());
+                for (field, call) in call_fields.iter_mut().zip(&program.groups[*groups].calls) {
+                    put(field, Range::of_type(call.result));
+                }
                 for ((field, acc), arg) in acc_fields.iter_mut().zip(accs).zip(args) {
                     let arg = arg.map_or(Range::FULL, |arg| values[arg]);
                     put(
@@ -119,6 +129,13 @@ impl Ranges {
             }
             Sink::Mark { .. } | Sink::Emit { .. } => {}
         }
+    }
+}
+
+fn integer(value: &Datum) -> Option<Range> {
+    match value {
+        Datum::Int(value) => Some(Range::exact(*value)),
+        _ => None,
     }
 }
 
@@ -166,6 +183,10 @@ impl StageRanges<'_> {
             match &stmt.kind {
                 StmtKind::Let(value, op) => self.define(*value, op),
                 StmtKind::Probe(probe) => self.probe(probe),
+                StmtKind::Expand(expand) => {
+                    let literals = expand.literals.iter().filter_map(|lit| integer(&self.program.literals[*lit].value));
+                    self.values[expand.value] = literals.reduce(Range::union).unwrap_or(Range::FULL);
+                }
                 StmtKind::Filter(_) | StmtKind::Limit(_) => {}
             }
         }

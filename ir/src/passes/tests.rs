@@ -703,3 +703,40 @@ fn sorts() {
         ),
     );
 }
+
+/// A call that nobody reads goes, and with it the operands that only it takes; the others are counted anew.
+#[test]
+fn dead_calls() {
+    becomes(
+        eliminate_dead,
+        "input0 \"a\" (int64, int64, boolean)
+        aggregate0 \"f\"
+        aggregate1 \"g\"
+        groups0 keys(int64) accs(count_rows int64) operands(int64, int64, boolean) calls(aggregate0(0, 1) -> int64, aggregate1(1) filter 2 -> int64)
+        output (int64)
+        s0 \"scan\" {
+            source input0 (v0: int64, v1: int64, v2: boolean)
+            v3: int64 = neg v0
+            v4: int64 = neg v1
+            group groups0 keys(v0) args(_) operands(v3, v4, v2)
+        }
+        s1 \"groups\" {
+            source groups0 (v0: int64, v1: int64, v2: int64, v3: int64)
+            emit (v3)
+        }",
+        "input0 \"a\" (int64, int64, boolean)
+        aggregate0 \"f\"
+        aggregate1 \"g\"
+        groups0 keys(int64) accs() operands(int64, boolean) calls(aggregate1(0) filter 1 -> int64)
+        output (int64)
+        s0 \"scan\" {
+            source input0 (v0: int64, v1: int64, v2: boolean)
+            v4: int64 = neg v1
+            group groups0 keys(v0) args() operands(v4, v2)
+        }
+        s1 \"groups\" {
+            source groups0 (v0: int64, v3: int64)
+            emit (v3)
+        }",
+    );
+}

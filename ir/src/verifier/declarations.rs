@@ -1,7 +1,7 @@
 //! Declarations, and what stages owe to one another.
 
 use super::{Errors, Law, Place};
-use crate::entities::{Groups, Input, Join, Stage};
+use crate::entities::{Groups, Input, Join, Lit, Stage};
 use crate::program::{AccOp, Datum, InputDecl, Literal, Program, Sink, Source, StageDecl};
 use crate::types::{Repr, SqlType, Stored, Type};
 
@@ -13,12 +13,12 @@ pub(super) fn verify(program: &Program, errors: &mut Errors) {
     let columns = program.inputs.values().flat_map(|input| &input.columns);
     let opaques = program.opaques.values().flat_map(|opaque| opaque.args.iter().chain([&opaque.result]));
     let joins = program.joins.values().flat_map(|join| join.keys.iter().chain(&join.payload));
-    let groups = program.groups.values().flat_map(|groups| groups.keys.iter().chain(groups.accs.iter().map(|acc| &acc.ty)));
+    let groups = program.groups.values().flat_map(|groups| groups.columns().chain(groups.operands.iter().copied()));
     let sorts = program.sorts.values().flat_map(|sort| sort.keys.iter().map(|key| &key.ty).chain(&sort.payload));
     let params = program.params.values().map(|param| &param.ty);
     let literals = program.literals.values().map(|literal| &literal.ty);
-    for ty in columns.chain(literals).chain(params).chain(opaques).chain(joins).chain(groups).chain(sorts).chain(&program.output) {
-        verify_type(program, *ty, errors);
+    for ty in columns.chain(literals).chain(params).chain(opaques).chain(joins).chain(sorts).chain(&program.output).copied().chain(groups) {
+        verify_type(program, ty, errors);
     }
     for (input, decl) in program.inputs.iter() {
         let (found, wanted) = (decl.stored.len(), decl.columns.len());
@@ -66,6 +66,30 @@ pub(super) fn verify(program: &Program, errors: &mut Errors) {
                 AccOp::Min | AccOp::Max => !acc.ty.sql.is_host(),
             };
             errors.check(holds, Law::Accumulators, || format!("{groups}: {} cannot be {}", acc.op.name(), acc.ty));
+        }
+    }
+    for (groups, decl) in program.groups.iter() {
+        for ty in decl.operands.iter().chain(decl.calls.iter().map(|call| &call.result)) {
+            let holds = ty.repr == ty.sql.default_repr();
+            errors.check(holds, Law::Calls, || format!("{groups}: {ty} is not in its default representation"));
+        }
+        for call in &decl.calls {
+            let declared = program.aggregates.is_valid(call.aggregate);
+            errors.check(declared, Law::Declared, || format!("{} is not declared", call.aggregate));
+            let known = call.args.iter().all(|arg| *arg < decl.operands.len()) && !call.args.is_empty();
+            errors.check(known, Law::Calls, || format!("{groups}: {call} takes what is no operand, or nothing"));
+            let holds = call.filter.is_none_or(|filter| decl.operands.get(filter).is_some_and(|ty| ty.sql == SqlType::Boolean));
+            errors.check(holds, Law::Calls, || format!("{groups}: {call} filters by what is no boolean"));
+        }
+    }
+    for (groups, decl) in program.groups.iter() {
+        for row in &decl.always {
+            let fits = |(lit, key): (&Lit, &Type)| {
+                let literal = program.literals.get(*lit);
+                literal.is_some_and(|lit| lit.ty.sql == key.sql && if lit.ty.nullable { key.nullable } else { key.sql.is_integer() })
+            };
+            let holds = !row.is_empty() && row.len() == decl.keys.len() && row.iter().zip(&decl.keys).all(fits);
+            errors.check(holds, Law::GroupsAlways, || format!("{groups} cannot always have such a group"));
         }
     }
     for ty in &program.output {

@@ -60,6 +60,11 @@
 //!     hands over a value for each column that is not computed, of its SQL type, nullable only where the column is; no stage hands rows to other inputs.
 //! 23. **Host types.** Values of host types are not keys of tables and sorts, nor arguments of accumulators other than `count`.
 //! 24. **Sort.** A sort has a key. A stage that writes it has a value for each key and payload field as under 12. One stage reads it.
+//! 25. **Calls.** A call is of a declared aggregate function; its arguments, of which there is one at least, and its filter, a boolean, are operands of its table.
+//!     Its result and its table's operands are in their default representations. A stage that fills the table has a value for each operand, of
+//!     its SQL type, nullable only where the operand is.
+//! 26. **Expansions.** An expansion defines an integer, and has one literal at least; each is of its SQL type and not null, and their numbers follow one another.
+//! 27. **Groups that are always there.** A group table with keys may have some: a literal for each key, of its SQL type: an integer, or null where the key is nullable.
 
 mod declarations;
 mod ops;
@@ -100,6 +105,9 @@ pub enum Law {
     HandingOver,
     HostTypes,
     Sort,
+    Calls,
+    Expansions,
+    GroupsAlways,
 }
 
 impl Law {

@@ -6,7 +6,7 @@ use super::declarations::verify_type;
 use super::{Errors, Law, Place, ops};
 use crate::entities::{Join, Value};
 use crate::op::{Op, Region};
-use crate::program::{AccOp, GroupsDecl, JoinDecl, JoinRows, Probe, ProbeKind, Program, Sink, Source, StageDecl, StmtKind};
+use crate::program::{AccOp, Expand, JoinDecl, JoinRows, Probe, ProbeKind, Program, Sink, Source, StageDecl, StmtKind};
 use crate::types::{SqlType, Type};
 
 /// Checks a stage by itself.
@@ -23,6 +23,7 @@ pub(super) fn verify(program: &Program, decl: &StageDecl, errors: &mut Errors) {
                 let declared = program.limits.is_valid(*limit);
                 verifier.errors.check(declared, Law::Declared, || format!("{limit} is not declared"));
             }
+            StmtKind::Expand(expand) => verifier.expand(expand),
         }
     }
     verifier.errors.place = Some(Place::Sink);
@@ -101,10 +102,7 @@ impl StageVerifier<'_, '_> {
         self.errors.place = Some(Place::Source);
         let columns: Option<Vec<Type>> = match self.decl.source {
             Source::Input { input, .. } => self.program.inputs.get(input).map(|input| input.columns.clone()),
-            Source::Groups(groups) => {
-                let accs = |groups: &GroupsDecl| groups.accs.iter().map(|acc| acc.ty).collect::<Vec<_>>();
-                self.program.groups.get(groups).map(|groups| groups.keys.iter().copied().chain(accs(groups)).collect())
-            }
+            Source::Groups(groups) => self.program.groups.get(groups).map(|groups| groups.columns().collect()),
             Source::Join(join, rows) => {
                 let flag = (rows == JoinRows::All).then_some(Type::boolean(false));
                 self.program.joins.get(join).map(|join| join.keys.iter().chain(&join.payload).copied().chain(flag).collect())
@@ -133,6 +131,16 @@ impl StageVerifier<'_, '_> {
         if let Some(ty) = self.used(value) {
             self.errors.check(ty.sql == SqlType::Boolean, Law::Conditions, || format!("the {what}'s condition is {ty}"));
         }
+    }
+
+    fn expand(&mut self, expand: &Expand) {
+        let Some(ty) = self.define(expand.value) else { return };
+        let literals = expand.literals.iter().map(|lit| self.program.literals.get(*lit));
+        let fit = literals.clone().all(|literal| literal.is_some_and(|literal| literal.ty.sql == ty.sql && !literal.ty.nullable));
+        let holds = ty.sql.is_integer() && fit && literals.len() > 0;
+        self.errors.check(holds, Law::Expansions, || format!("{} is {ty}, which its literals are not", expand.value));
+        let follow = expand.literals.windows(2).all(|pair| pair[0].as_u32() + 1 == pair[1].as_u32());
+        self.errors.check(follow, Law::Expansions, || "the numbers of the literals do not follow one another".into());
     }
 
     fn probe(&mut self, probe: &Probe) {
@@ -286,8 +294,9 @@ impl StageVerifier<'_, '_> {
                 self.errors.check(holds, Law::MarkingSinks, || "a marking sink is a semi join that marks".into());
                 self.probe(probe);
             }
-            Sink::Group { groups, keys, args } => {
+            Sink::Group { groups, keys, args, operands } => {
                 let types = self.all_used(keys);
+                let operands: Vec<_> = operands.iter().map(|operand| self.used(*operand)).collect();
                 let args: Vec<_> = args.iter().map(|arg| arg.map(|arg| self.used(arg))).collect();
                 let Some(table) = self.program.groups.get(*groups) else {
                     return self.errors.push(Law::Declared, format!("{groups} is not declared"));
@@ -295,6 +304,13 @@ impl StageVerifier<'_, '_> {
                 let holds = (keys.len(), args.len()) == (table.keys.len(), table.accs.len());
                 self.errors.check(holds, Law::Group, || format!("{} keys and {} arguments for {groups}", keys.len(), args.len()));
                 self.stored(&types.unwrap_or_default(), &table.keys, Law::Group);
+                let (found, wanted) = (operands.len(), table.operands.len());
+                self.errors.check(found == wanted, Law::Calls, || format!("{found} operands for the {wanted} of {groups}"));
+                for (operand, declared) in operands.iter().zip(&table.operands) {
+                    let Some(operand) = operand else { continue };
+                    let holds = operand.sql == declared.sql && operand.nullable <= declared.nullable;
+                    self.errors.check(holds, Law::Calls, || format!("an operand is {operand}, {groups} declares {declared}"));
+                }
                 for (acc, arg) in table.accs.iter().zip(args) {
                     let given = arg.is_some();
                     self.errors.check(given == acc.op.takes_argument(), Law::Group, || {

@@ -576,6 +576,82 @@ fn law_24_sorts() {
     assert!(with("sort sort0 keys", "sort sort1 keys").contains(&"s0: sink: sort1 is not declared (law 1)".to_string()));
 }
 
+#[test]
+fn law_25_calls() {
+    let law = Law::Calls;
+    let table = "groups0 keys(utf8?) accs(sum decimal(25,2)?, count_rows int64, min decimal(15,2):i64)";
+    let text = GOOD
+        .replace(table, &format!("aggregate0 \"f\"\n{table} operands(utf8?, boolean) calls(aggregate0(0) filter 1 -> int64?)"))
+        .replace("args(v1, _, v1)", "args(v1, _, v1) operands(v100, v200)")
+        .replace(";BODY", "v200: boolean = lt v0, v0")
+        .replace("v2: int64, v3: decimal(15,2):i64)\n    limit", "v2: int64, v3: decimal(15,2):i64, v4: int64?)\n    limit");
+    assert_eq!(errors(&text), []);
+    let breaks = |from: &str, to: &str, law: Law, message: &str| {
+        assert_eq!(text.matches(from).count(), 1, "`{from}` names one place");
+        let found: Vec<_> = errors(&text.replace(from, to)).iter().map(|error| error.to_string()).collect();
+        assert_eq!(found, [format!("{message} (law {})", law.number())]);
+    };
+    breaks("calls(aggregate0(0)", "calls(aggregate1(0)", Law::Declared, "aggregate1 is not declared");
+    breaks(
+        "aggregate0(0) filter",
+        "aggregate0(2) filter",
+        law,
+        "groups0: aggregate0(2) filter 1 -> int64? takes what is no operand, or nothing",
+    );
+    breaks(
+        "aggregate0(0) filter",
+        "aggregate0() filter",
+        law,
+        "groups0: aggregate0() filter 1 -> int64? takes what is no operand, or nothing",
+    );
+    breaks("filter 1", "filter 0", law, "groups0: aggregate0(0) filter 0 -> int64? filters by what is no boolean");
+    breaks("operands(v100, v200)", "operands(v100)", law, "s1: sink: 1 operands for the 2 of groups0");
+    breaks("operands(utf8?,", "operands(utf8,", law, "s1: sink: an operand is utf8?, groups0 declares utf8");
+    breaks("operands(v100, v200)", "operands(v0, v200)", law, "s1: sink: an operand is int64, groups0 declares utf8?");
+    let narrow =
+        text.replace("operands(utf8?, boolean)", "operands(utf8?, boolean, decimal(15,2):i64)").replace("v100, v200)", "v100, v200, v1)");
+    let found: Vec<_> = errors(&narrow).iter().map(|error| error.to_string()).collect();
+    assert_eq!(found, ["groups0: decimal(15,2):i64 is not in its default representation (law 25)"]);
+    breaks(", v4: int64?)", ")", Law::SourceColumns, "s2: source: 4 values for 5 columns");
+}
+
+#[test]
+fn law_26_expansions() {
+    let law = Law::Expansions;
+    let lits = "lit5: uint8 = 0\n  lit6: uint8 = 7\n  lit7: int64? = null\n  opaque0";
+    let text = changed("opaque0 \"f\"", &format!("{lits} \"f\"")).replace(";BODY", "expand v300: uint8 [lit5, lit6]");
+    assert_eq!(errors(&text), []);
+    let breaks = |from: &str, to: &str, messages: &[&str]| {
+        let found: Vec<_> = errors(&text.replace(from, to)).iter().map(|error| error.to_string()).collect();
+        let wanted: Vec<_> = messages.iter().map(|message| format!("s1: statement 0: {message} (law {})", law.number())).collect();
+        assert_eq!(found, wanted);
+    };
+    let types = "v300 is uint8, which its literals are not";
+    let order = "the numbers of the literals do not follow one another";
+    breaks("[lit5, lit6]", "[]", &[types]);
+    breaks("[lit5, lit6]", "[lit6, lit5]", &[order]);
+    breaks("[lit5, lit6]", "[lit6, lit7]", &[types]);
+    breaks("[lit5, lit6]", "[lit6, lit99]", &[types, order]);
+    breaks("v300: uint8", "v300: int64", &["v300 is int64, which its literals are not"]);
+    breaks("v300: uint8 [lit5, lit6]", "v300: utf8 [lit1]", &["v300 is utf8, which its literals are not"]);
+}
+
+#[test]
+fn law_27_groups_that_are_always_there() {
+    let law = Law::GroupsAlways;
+    let table = "min decimal(15,2):i64)";
+    let with = |always: &str| changed(table, &format!("{table} always({always})"));
+    let message = "groups0 cannot always have such a group";
+    let fails = |text: &str| assert_eq!(errors(text)[0].to_string(), format!("{message} (law {})", law.number()));
+    fails(&with("(lit1)"));
+    fails(&with("(lit2)"));
+    fails(&with("()"));
+    fails(&with("(lit99)"));
+    let null = with("(lit5)").replace("opaque0 \"f\"", "lit5: utf8? = null\n  opaque0 \"f\"");
+    assert_eq!(errors(&null), []);
+    fails(&null.replace("(lit5)", "(lit5, lit5)"));
+}
+
 /// A value without a type also only comes from a builder; nothing panics.
 #[test]
 fn values_without_type() {

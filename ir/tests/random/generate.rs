@@ -104,9 +104,9 @@ impl Generator {
             });
             args.push(Some(value));
         }
-        let decl = GroupsDecl { keys: types(&keys, &scan.stage), accs };
+        let decl = GroupsDecl::new(types(&keys, &scan.stage), accs);
         let groups = self.program.groups(decl.clone());
-        self.program.stage(scan.stage.sink(Sink::Group { groups, keys, args }));
+        self.program.stage(scan.stage.sink(Sink::Group { groups, keys, args, operands: vec![] }));
 
         let limit = self.program.limit(LimitDecl { skip: 3, fetch: self.choices.pick(&[0, 10, u64::MAX]) });
         let columns: Vec<Type> = decl.keys.into_iter().chain(decl.accs.iter().map(|acc| acc.ty)).collect();

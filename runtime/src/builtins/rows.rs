@@ -49,6 +49,11 @@ pub(super) unsafe extern "C" fn emit_flush(worker: *mut u8) -> i32 {
     unsafe { guard(worker, Status::Error as i32, |worker| worker.flush().map(|()| Status::Ok as i32)) }
 }
 
+pub(super) unsafe extern "C" fn operands_flush(worker: *mut u8, groups: i32) -> i32 {
+    // SAFETY: as above.
+    unsafe { guard(worker, Status::Error as i32, |worker| worker.flush_operands(groups as usize).map(|()| Status::Ok as i32)) }
+}
+
 pub(super) unsafe extern "C" fn raise(worker: *mut u8, code: i32, value: i32) -> i32 {
     // SAFETY: as above.
     unsafe {

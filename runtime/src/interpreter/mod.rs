@@ -19,7 +19,7 @@ mod vector;
 pub(crate) use plan::StagePlan;
 
 use stagefuse_ir::abi::{Morsel, Status};
-use stagefuse_ir::{JoinRows, Sink, Source, StmtKind};
+use stagefuse_ir::{EntityRef, JoinRows, Sink, Source, StmtKind};
 
 use crate::error::Error;
 use crate::run::shared::Shared;
@@ -63,9 +63,13 @@ fn run_chunks(run: &Shared, plan: &StagePlan, worker: &mut Worker, morsel: &Mors
         if plan.keeps_arrays {
             frame.held.keep(&run.memory)?;
         }
-        if !frame.kept.is_empty() && matches!(plan.decl.sink, Sink::Emit { .. } | Sink::Hand { .. }) {
+        if !frame.kept.is_empty() {
             // Buffered rows may refer to text of the host's arrays, which go with the chunk.
-            frame.worker.flush()?;
+            match &plan.decl.sink {
+                Sink::Emit { .. } | Sink::Hand { .. } => frame.worker.flush()?,
+                Sink::Group { groups, .. } => frame.worker.flush_operands(groups.index())?,
+                Sink::Build { .. } | Sink::Mark { .. } | Sink::Sort { .. } => {}
+            }
         }
         if more == More::No {
             break;
@@ -92,6 +96,22 @@ pub(crate) fn run_from(frame: &mut Frame<'_>, start: usize) -> Result<More, Erro
             StmtKind::Filter(condition) => {
                 let condition = frame.get(*condition)?;
                 frame.push_filter(&condition, true)?;
+            }
+            StmtKind::Expand(expand) => {
+                let depth = frame.depth();
+                let rows = frame.rows() as u32;
+                for lit in &expand.literals {
+                    // Each time a level of its own: what depends on the value belongs there.
+                    frame.push_map((0..rows).collect());
+                    let vector = scalar::literal(frame, *lit, plan.ty(expand.value).repr);
+                    frame.define(expand.value, vector);
+                    if run_from(frame, number + 1)? == More::No {
+                        more = More::No;
+                    }
+                    frame.pop_to(depth);
+                }
+                frame.pop_to(base);
+                return Ok(more);
             }
             StmtKind::Limit(limit) => {
                 if row::limit::take(frame, *limit)? == More::No {

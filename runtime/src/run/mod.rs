@@ -202,8 +202,7 @@ impl Run {
             Source::Input { .. } => Err(Error::Internal(format!("{stage} reads no table"))),
             Source::Groups(groups) => {
                 let layout = &shared.group_layouts[groups.index()];
-                let decl = &shared.program.groups[groups];
-                let table = shared.groups[groups.index()].partition(decl, layout, partition, &shared.memory)?;
+                let table = shared.groups[groups.index()].partition(shared.merging(groups), partition)?;
                 Ok(TableCursor { rows: CursorRows::Groups { table, next: 0 }, stride: layout.stride as usize })
             }
             Source::Join(join, _) => {
@@ -285,7 +284,7 @@ impl Run {
             s if s == Status::Done as i32 => Ok(Flow::Done),
             _ => Err(worker.take_error()),
         };
-        let flow = flow.and_then(|flow| counted.map(|()| flow));
+        let flow = flow.and_then(|flow| counted.map(|()| if worker.has_enough(state.groups) { Flow::Done } else { flow }));
         if flow.is_err() {
             // The worker goes back to the pool, and the rows' text may refer to a batch that goes.
             worker.discard();
@@ -293,8 +292,11 @@ impl Run {
         flow
     }
 
-    /// Makes batches of the rows that a stage has buffered, and runs the stage that it hands them to.
+    /// Makes batches of the rows that a stage has buffered, and runs the stage that it hands them to; or hands buffered operands to the host.
     fn flush(&self, stage: Stage, worker: &mut Worker) -> Result<Flow, Error> {
+        if let Some(groups) = self.shared.stages[stage.index()].groups {
+            return worker.flush_operands(groups.index()).map(|()| Flow::More);
+        }
         if !matches!(self.shared.program.stages[stage].sink, Sink::Emit { .. } | Sink::Hand { .. }) {
             return Ok(Flow::More);
         }
@@ -341,10 +343,10 @@ impl Run {
                 Ok(parts)
             }
             Sink::Group { groups, .. } => {
-                let tables: Vec<Arc<GroupTable>> =
-                    pool.iter_mut().filter_map(|worker| worker.take_groups(groups.index())).map(|table| Arc::new(*table)).collect();
+                let tables = pool.iter_mut().filter_map(|worker| worker.take_groups(groups.index())).map(|table| *table);
+                let tables: Vec<GroupTable> = tables.collect();
                 state.rows_out.store(tables.iter().map(|table| table.rows() as u64).sum(), Ordering::Relaxed);
-                self.shared.groups[groups.index()].complete(&self.shared.group_layouts[groups.index()], tables);
+                self.shared.groups[groups.index()].complete(self.shared.merging(*groups), tables)?;
                 Ok(0)
             }
             Sink::Sort { sort, .. } => {

@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use stagefuse_ir::abi::LimitHead;
 use stagefuse_ir::layout::{RowLayout, coded_keys};
-use stagefuse_ir::{Groups, GroupsDecl, Join, Program, Sink, Sort, Source, Stage, Type};
+use stagefuse_ir::{EntityRef, Groups, Join, Program, Sink, Sort, Source, Stage, Type};
 
 use crate::arrays::Arrays;
-use crate::config::{Engine, OpaqueExpr, RunConfig};
+use crate::config::{Engine, HostAggregate, OpaqueExpr, RunConfig};
 use crate::error::Error;
 use crate::interpreter::StagePlan;
 use crate::literals::Literals;
@@ -18,7 +18,7 @@ use crate::matchers::{Matcher, prepare};
 use crate::memory::Memory;
 use crate::tables::groups::GroupTable;
 use crate::tables::join::SharedJoin;
-use crate::tables::merge::Tables;
+use crate::tables::merge::{Merging, Tables};
 use crate::tables::sort::SharedSort;
 
 /// One stage of a run.
@@ -62,25 +62,27 @@ impl SharedGroups {
     }
 
     /// Takes the workers' tables: from now on partitions can be read.
-    pub(crate) fn complete(&self, layout: &RowLayout, tables: Vec<Arc<GroupTable>>) {
-        self.workers.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| Tables::new(layout, tables));
+    pub(crate) fn complete(&self, of: Merging<'_>, tables: Vec<GroupTable>) -> Result<(), Error> {
+        let tables = Tables::new(of, tables, self.merged.len())?;
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(tables);
+        Ok(())
     }
 
     /// A partition, merged on first use. After the last one the workers' tables go.
-    pub(crate) fn partition(&self, decl: &GroupsDecl, layout: &RowLayout, at: usize, memory: &Memory) -> Result<Arc<GroupTable>, Error> {
+    pub(crate) fn partition(&self, of: Merging<'_>, at: usize) -> Result<Arc<GroupTable>, Error> {
         let mut merged = self.merged[at].lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(table) = &*merged {
             return Ok(Arc::clone(table));
         }
         let tables = self.workers.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let tables = tables.ok_or_else(|| Error::Internal("a group table is read before it is complete".into()))?;
-        let table = tables.merge(decl, layout, at, self.merged.len(), memory)?;
+        let table = tables.merge(of, at)?;
         *merged = Some(Arc::clone(&table));
         drop(tables);
         if self.left.fetch_sub(1, Ordering::AcqRel) == 1 {
             let tables = self.workers.lock().unwrap_or_else(PoisonError::into_inner).take();
             // A table that became the merged one as it is stays.
-            memory.shrink(tables.map_or(0, Tables::into_held));
+            of.memory.shrink(tables.map_or(0, Tables::into_held));
         }
         Ok(table)
     }
@@ -92,6 +94,7 @@ pub(crate) struct Shared {
     pub(crate) schema: SchemaRef,
     pub(crate) opaques: Vec<Arc<dyn OpaqueExpr>>,
     pub(crate) arrays: Arc<Arrays>,
+    pub(crate) aggregates: Vec<Arc<dyn HostAggregate>>,
     pub(crate) partitions: usize,
     pub(crate) literals: Literals,
     pub(crate) stages: Vec<StageState>,
@@ -112,10 +115,10 @@ unsafe impl Sync for Shared {}
 
 impl Shared {
     pub(crate) fn new(config: RunConfig) -> Result<Self, Error> {
-        let RunConfig { program, engines, host_types, opaques, params, schema, partitions, memory } = config;
-        if engines.len() != program.stages.len() || opaques.len() != program.opaques.len() || schema.fields().len() != program.output.len()
-        {
-            return Err(Error::Internal("engines, opaque expressions or schema do not fit the program".into()));
+        let RunConfig { program, engines, host_types, opaques, aggregates, params, schema, partitions, memory } = config;
+        let host = opaques.len() == program.opaques.len() && aggregates.len() == program.aggregates.len();
+        if engines.len() != program.stages.len() || !host || schema.fields().len() != program.output.len() {
+            return Err(Error::Internal("engines, expressions and functions of the host, or schema do not fit the program".into()));
         }
         if host_types.len() != program.host_types.len() {
             return Err(Error::Internal("host types do not fit the program".into()));
@@ -138,6 +141,7 @@ impl Shared {
             schema,
             opaques,
             arrays: Arc::new(Arrays::new(host_types)),
+            aggregates,
             partitions,
             literals,
             program,
@@ -150,6 +154,20 @@ impl Shared {
     pub(crate) fn handed_schema(&self, types: &[Type]) -> SchemaRef {
         let fields = types.iter().map(|ty| Field::new("", self.arrays.arrow_type(ty.sql), ty.nullable));
         Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+    }
+
+    /// What merging a group table takes.
+    pub(crate) fn merging(&self, groups: Groups) -> Merging<'_> {
+        let layout = &self.group_layouts[groups.index()];
+        let literals = &self.program.literals;
+        Merging {
+            decl: &self.program.groups[groups],
+            literals,
+            layout,
+            hosts: &self.aggregates,
+            memory: &self.memory,
+            arrays: &self.arrays,
+        }
     }
 }
 

@@ -3,10 +3,12 @@
 //! Which of the two is decided anew whenever the slots are full: keys that lie close together (years, the keys of a clustered table) get the
 //! array, and rows that come in the order of their keys then walk through it in that order.
 
+use arrow::array::ArrayRef;
 use stagefuse_ir::abi::{GroupsHead, SLOT_ADDRESS};
 use stagefuse_ir::layout::RowLayout;
 
 use super::block::Block;
+use super::calls::Calls;
 use super::number::{Span, key_of, row_hash};
 use crate::error::Error;
 use crate::memory::Memory;
@@ -31,13 +33,19 @@ pub(crate) struct GroupTable {
     /// Least and greatest numeric key.
     least: i64,
     greatest: i64,
+    /// What the host computes for the groups, until the table is merged.
+    pub(crate) calls: Option<Box<Calls>>,
+    /// Arrays whose text rows refer to.
+    kept: Vec<ArrayRef>,
+    /// The place that its first rows come from.
+    pub(crate) place: u64,
     /// Bytes counted for this table.
     pub(crate) held: usize,
 }
 
 // SAFETY: the head's addresses are those of vectors and of the block, which the table owns.
 unsafe impl Send for GroupTable {}
-// SAFETY: shared access only reads.
+// SAFETY: shared access only reads; accumulators of calls are gone before a table is shared.
 unsafe impl Sync for GroupTable {}
 
 /// An always empty directory: a table that has no group yet can be probed without a special case.
@@ -76,6 +84,9 @@ impl GroupTable {
             hashed: 0,
             least: i64::MAX,
             greatest: i64::MIN,
+            calls: None,
+            kept: vec![],
+            place: 0,
             held: 0,
         }
     }
@@ -229,6 +240,18 @@ impl GroupTable {
         Ok(())
     }
 
+    /// Keeps an array as long as the table.
+    pub(crate) fn keep(&mut self, array: ArrayRef, memory: &Memory) -> Result<(), Error> {
+        self.count(array.get_array_memory_size(), memory)?;
+        self.kept.push(array);
+        Ok(())
+    }
+
+    /// The number of an entry's row.
+    pub(crate) fn row_of(&self, entry: *const u8) -> usize {
+        (entry as usize - self.block.base() as usize) / self.stride() - 1
+    }
+
     pub(crate) fn rows(&self) -> usize {
         self.head.rows as usize
     }
@@ -283,7 +306,7 @@ mod tests {
     #[test]
     fn every_group_is_found_after_the_table_has_grown() {
         let memory = Memory::new(Arc::new(Unlimited));
-        let layout = RowLayout::groups(&GroupsDecl { keys: vec![Type::new(SqlType::Int64, false)], accs: vec![] });
+        let layout = RowLayout::groups(&GroupsDecl::new(vec![Type::new(SqlType::Int64, false)], vec![]));
         let key = layout.fields[0].offset as usize;
         // Ascending, descending, scattered over a dense range, far apart, and a range that stops being dense.
         let orders: [(&str, Keys, bool); 5] = [

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
-use stagefuse_ir::abi::{SLOT_ADDRESS, STR_INLINE, StrRef};
+use stagefuse_ir::abi::{HASH_NULL, HASH_SEED, SLOT_ADDRESS, STR_INLINE, StrRef, hash_word};
 use stagefuse_ir::layout::{Field, RowLayout};
-use stagefuse_ir::{AccOp, GroupsDecl, Repr, SqlType};
+use stagefuse_ir::{AccOp, Datum, GroupsDecl, Lit, Literal, PrimaryMap, Repr, SqlType};
 
+use super::calls::{self, Moves, State};
 use super::groups::GroupTable;
 use super::number::{Span, hash_of, key_of, row_hash};
+use crate::arrays::Arrays;
+use crate::config::HostAggregate;
 use crate::error::Error;
 use crate::memory::Memory;
 
@@ -23,127 +26,194 @@ const DIRECT_PER_ROW: u64 = 16;
 #[derive(Clone, Debug)]
 pub(crate) struct Tables {
     tables: Vec<Arc<GroupTable>>,
+    /// By table and call: the state that the host left; empty where nothing is called.
+    states: Arc<Vec<Vec<State>>>,
+    /// Bytes of the states.
+    state_bytes: usize,
     /// Where numeric keys lie close together: their range, of which each partition takes an equal part. Else partitions go by the hash.
     span: Option<Span>,
+    partitions: usize,
+}
+
+/// A table of the groups that are there where no row has come.
+fn always(of: Merging<'_>) -> Result<GroupTable, Error> {
+    let mut table = GroupTable::empty(of.layout);
+    for row in &of.decl.always {
+        let keys: Vec<Option<i64>> = row
+            .iter()
+            .map(|lit| match of.literals[*lit].value {
+                Datum::Int(value) => Some(value as i64),
+                _ => None,
+            })
+            .collect();
+        // As the fields hold them: numbers without sign, too, are extended with it.
+        let held = |key: Option<i64>, field: &Field| {
+            let unused = 64 - 8 * field.ty.repr.bytes().min(8);
+            key.map(|key| key << unused >> unused)
+        };
+        let keys: Vec<Option<i64>> = keys.into_iter().zip(&of.layout.fields).map(|(key, field)| held(key, field)).collect();
+        let hash = keys.iter().fold(HASH_SEED, |hash, key| hash_word(hash, key.map_or(HASH_NULL, |key| key as u64), 0));
+        let number = if of.layout.numeric { keys[0] } else { None };
+        let entry = table.insert(hash, number, of.memory)?;
+        for (key, field) in keys.iter().zip(&of.layout.fields) {
+            let Some(key) = key else { continue };
+            let bytes = &i128::from(*key).to_le_bytes()[..field.ty.repr.bytes() as usize];
+            // SAFETY: the field lies within the entry and takes so many bytes.
+            unsafe { entry.add(field.offset as usize).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) }
+            if let Some(valid) = field.valid {
+                set(entry, valid, 1u8);
+            }
+        }
+    }
+    calls::without_rows(of, &mut table)?;
+    Ok(table)
+}
+
+/// What merging needs to know of a group table.
+#[derive(Copy, Clone)]
+pub(crate) struct Merging<'a> {
+    pub(crate) decl: &'a GroupsDecl,
+    pub(crate) literals: &'a PrimaryMap<Lit, Literal>,
+    pub(crate) layout: &'a RowLayout,
+    pub(crate) hosts: &'a [Arc<dyn HostAggregate>],
+    pub(crate) memory: &'a Memory,
+    pub(crate) arrays: &'a Arc<Arrays>,
+}
+
+/// The part of the groups that a merged table takes.
+#[derive(Copy, Clone)]
+enum Part {
+    /// Those whose hash falls into it.
+    Hash { partition: usize, partitions: usize },
+    /// Those whose numeric key lies in the range; null goes to the first.
+    Keys { span: Span, first: bool },
 }
 
 impl Tables {
-    pub(crate) fn new(layout: &RowLayout, tables: Vec<Arc<GroupTable>>) -> Self {
+    /// Takes the workers' tables, in the order of the places that their first rows come from.
+    pub(crate) fn new(of: Merging<'_>, mut tables: Vec<GroupTable>, partitions: usize) -> Result<Self, Error> {
+        tables.retain(|table| table.rows() > 0);
+        if tables.is_empty() && !of.decl.always.is_empty() {
+            tables.push(always(of)?);
+        }
+        tables.sort_by_key(|table| table.place);
         let rows = tables.iter().map(|table| table.rows()).sum();
         let keys = tables.iter().filter_map(|table| table.keys()).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
-        let span = keys.filter(|_| layout.numeric).and_then(|(least, greatest)| Span::of(least, greatest));
-        Tables { tables, span: span.filter(|span| span.is_dense(rows, DIRECT_PER_ROW)) }
+        let span = keys.filter(|_| of.layout.numeric).and_then(|(least, greatest)| Span::of(least, greatest));
+        let span = span.filter(|span| span.is_dense(rows, DIRECT_PER_ROW));
+        let (mut states, mut state_bytes) = (vec![], 0);
+        if let ([only], true) = (&mut tables[..], partitions == 1 || of.layout.keys == 0) {
+            calls::finish(of, only)?;
+        } else {
+            for table in &mut tables {
+                let (state, bytes) = calls::take_states(table, of.memory)?;
+                states.push(state);
+                state_bytes += bytes;
+            }
+        }
+        Ok(Tables { tables: tables.into_iter().map(Arc::new).collect(), states: Arc::new(states), state_bytes, span, partitions })
     }
 
-    /// Bytes of the tables that nobody else holds.
+    /// Bytes of the tables that nobody else holds, and of the states.
     pub(crate) fn into_held(self) -> usize {
-        self.tables.into_iter().filter_map(Arc::into_inner).map(|table| table.held).sum()
+        self.tables.into_iter().filter_map(Arc::into_inner).map(|table| table.held).sum::<usize>() + self.state_bytes
     }
 
-    /// Merges partition `partition` of `partitions`.
-    pub(crate) fn merge(
-        &self,
-        decl: &GroupsDecl,
-        layout: &RowLayout,
-        partition: usize,
-        partitions: usize,
-        memory: &Memory,
-    ) -> Result<Arc<GroupTable>, Error> {
+    /// Merges a partition.
+    pub(crate) fn merge(&self, of: Merging<'_>, partition: usize) -> Result<Arc<GroupTable>, Error> {
+        let Merging { decl, layout, memory, .. } = of;
         if layout.keys == 0 && partition > 0 {
             return Ok(Arc::new(GroupTable::empty(layout)));
         }
-        let filled: Vec<&Arc<GroupTable>> = self.tables.iter().filter(|table| table.rows() > 0).collect();
-        if let [only] = filled[..]
-            && (partitions == 1 || layout.keys == 0)
+        if let [only] = &self.tables[..]
+            && (self.partitions == 1 || layout.keys == 0)
         {
             return Ok(Arc::clone(only));
         }
-        if layout.keys == 0 {
+        let mut moves: Vec<Moves> = self.tables.iter().map(|_| Moves::default()).collect();
+        let mut target = if layout.keys == 0 {
             let target = GroupTable::new(layout, memory)?;
-            for table in filled {
+            for (table, moves) in self.tables.iter().zip(&mut moves) {
                 combine_all(decl, layout, target.entry(0), table.entry(0));
+                *moves = Moves { rows: vec![0], targets: vec![0] };
             }
-            return Ok(Arc::new(target));
+            target
+        } else {
+            let (part, mut target) = self.part(layout, partition, memory)?;
+            for (table, moves) in self.tables.iter().zip(&mut moves) {
+                add_part(of, &mut target, table, part, moves)?;
+            }
+            target
+        };
+        if target.rows() > 0 && !decl.calls.is_empty() {
+            let parts: Vec<_> = self.states.iter().map(Vec::as_slice).zip(moves).collect();
+            calls::merge(of, &mut target, &parts)?;
         }
-        match self.span {
-            Some(span) => by_key(decl, layout, &filled, span, partition, partitions, memory),
-            None => by_hash(decl, layout, &filled, partition, partitions, memory),
-        }
+        Ok(Arc::new(target))
+    }
+
+    /// What a partition takes, and its table, which is empty yet.
+    fn part(&self, layout: &RowLayout, partition: usize, memory: &Memory) -> Result<(Part, GroupTable), Error> {
+        let partitions = self.partitions;
+        let Some(span) = self.span else { return Ok((Part::Hash { partition, partitions }, GroupTable::empty(layout))) };
+        let width = span.range.div_ceil(partitions as u64);
+        let from = (width * partition as u64).min(span.range);
+        let span = Span { first: span.first.wrapping_add(from as i64), range: width.min(span.range - from) };
+        let rows: usize = self.tables.iter().map(|table| table.rows()).sum();
+        let target = GroupTable::direct(layout, span, rows.div_ceil(partitions).min(span.range as usize), memory)?;
+        Ok((Part::Keys { span, first: partition == 0 }, target))
     }
 }
 
-/// The groups whose hash falls into the partition.
-fn by_hash(
-    decl: &GroupsDecl,
-    layout: &RowLayout,
-    tables: &[&Arc<GroupTable>],
-    partition: usize,
-    partitions: usize,
-    memory: &Memory,
-) -> Result<Arc<GroupTable>, Error> {
-    let mut target = GroupTable::empty(layout);
-    for table in tables {
-        for row in 0..table.rows() {
-            let entry = table.entry(row);
-            // SAFETY: the entry is a row of this layout.
-            let (hash, key) = unsafe { (row_hash(layout, entry), if layout.numeric { key_of(layout, entry) } else { None }) };
-            if partition_of(hash, partitions) == partition {
-                add(decl, layout, &mut target, hash, key, entry, memory)?;
+/// Adds the groups of a table that belong to a part. Which they are is only noted where the host has to know.
+fn add_part(of: Merging<'_>, target: &mut GroupTable, table: &GroupTable, part: Part, moves: &mut Moves) -> Result<(), Error> {
+    let layout = of.layout;
+    let noted = !of.decl.calls.is_empty();
+    for row in 0..table.rows() {
+        let entry = table.entry(row);
+        // SAFETY: the entry is a row of this layout.
+        let key = if layout.numeric { unsafe { key_of(layout, entry) } } else { None };
+        let hash = match part {
+            Part::Hash { partition, partitions } => {
+                // SAFETY: as above.
+                let hash = unsafe { row_hash(layout, entry) };
+                if partition_of(hash, partitions) != partition {
+                    continue;
+                }
+                hash
             }
+            Part::Keys { span, first } => {
+                let here = key.map_or(first, |number| span.place(number).is_some());
+                if !here {
+                    continue;
+                }
+                hash_of(key)
+            }
+        };
+        let entry = add(of, target, hash, key, entry)?;
+        if noted {
+            moves.rows.push(row as u32);
+            moves.targets.push(target.row_of(entry));
         }
     }
-    Ok(Arc::new(target))
+    Ok(())
 }
 
-/// The groups whose key lies in the partition's part of the range; null goes to the first.
-fn by_key(
-    decl: &GroupsDecl,
-    layout: &RowLayout,
-    tables: &[&Arc<GroupTable>],
-    span: Span,
-    partition: usize,
-    partitions: usize,
-    memory: &Memory,
-) -> Result<Arc<GroupTable>, Error> {
-    let width = span.range.div_ceil(partitions as u64);
-    let from = (width * partition as u64).min(span.range);
-    let part = Span { first: span.first.wrapping_add(from as i64), range: width.min(span.range - from) };
-    let rows: usize = tables.iter().map(|table| table.rows()).sum();
-    let mut target = GroupTable::direct(layout, part, rows.div_ceil(partitions).min(part.range as usize), memory)?;
-    for table in tables {
-        for row in 0..table.rows() {
-            let entry = table.entry(row);
-            // SAFETY: the entry is a row of this layout, which is numeric.
-            let key = unsafe { key_of(layout, entry) };
-            match key {
-                Some(number) if part.place(number).is_none() => {}
-                None if partition > 0 => {}
-                _ => add(decl, layout, &mut target, hash_of(key), key, entry, memory)?,
-            }
-        }
-    }
-    Ok(Arc::new(target))
-}
-
-/// Adds a group to those of the target.
-fn add(
-    decl: &GroupsDecl,
-    layout: &RowLayout,
-    target: &mut GroupTable,
-    hash: u64,
-    key: Option<i64>,
-    entry: *const u8,
-    memory: &Memory,
-) -> Result<(), Error> {
+/// Adds a group to those of the target; yields its entry there.
+fn add(of: Merging<'_>, target: &mut GroupTable, hash: u64, key: Option<i64>, entry: *const u8) -> Result<*mut u8, Error> {
+    let Merging { decl, layout, memory, .. } = of;
     match find(layout, target, hash, key, entry) {
-        Some(known) => combine_all(decl, layout, known, entry),
+        Some(known) => {
+            combine_all(decl, layout, known, entry);
+            Ok(known)
+        }
         None => {
             let new = target.insert(hash, key, memory)?;
             // SAFETY: both entries are `stride` bytes long and lie in different tables.
             unsafe { new.copy_from_nonoverlapping(entry, layout.stride as usize) }
+            Ok(new)
         }
     }
-    Ok(())
 }
 
 /// The entry of the same keys, if there is one.
@@ -276,7 +346,7 @@ fn text(s: &StrRef) -> &[u8] {
 mod tests {
     use std::collections::HashMap;
 
-    use stagefuse_ir::abi::{HASH_NULL, HASH_SEED, fold_text, hash_word};
+    use stagefuse_ir::abi::fold_text;
     use stagefuse_ir::{AccDecl, Type};
 
     use super::*;
@@ -285,17 +355,15 @@ mod tests {
 
     fn decl(keys: Vec<Type>) -> GroupsDecl {
         let acc = |op, sql, nullable| AccDecl { op, ty: Type::new(sql, nullable) };
-        GroupsDecl {
-            keys,
-            accs: vec![
-                acc(AccOp::CountRows, SqlType::Int64, false),
-                acc(AccOp::Sum, SqlType::Decimal { precision: 38, scale: 0 }, true),
-                acc(AccOp::Sum, SqlType::Float64, false),
-                acc(AccOp::Min, SqlType::Int32, false),
-                acc(AccOp::Max, SqlType::UInt8, true),
-                acc(AccOp::Max, SqlType::Utf8, true),
-            ],
-        }
+        let accs = vec![
+            acc(AccOp::CountRows, SqlType::Int64, false),
+            acc(AccOp::Sum, SqlType::Decimal { precision: 38, scale: 0 }, true),
+            acc(AccOp::Sum, SqlType::Float64, false),
+            acc(AccOp::Min, SqlType::Int32, false),
+            acc(AccOp::Max, SqlType::UInt8, true),
+            acc(AccOp::Max, SqlType::Utf8, true),
+        ];
+        GroupsDecl::new(keys, accs)
     }
 
     /// A row: its keys, and the argument of all accumulators.
@@ -364,7 +432,7 @@ mod tests {
     }
 
     /// A worker's table over these rows.
-    fn table(layout: &RowLayout, rows: &[Row], memory: &Memory) -> Arc<GroupTable> {
+    fn table(layout: &RowLayout, rows: &[Row], memory: &Memory) -> GroupTable {
         let mut held: HashMap<(Option<String>, i32), Expected> = HashMap::new();
         for (text, number, arg) in rows {
             held.entry((text.clone(), *number)).or_default().add(*arg);
@@ -380,7 +448,7 @@ mod tests {
             }
             write(layout, entry, held);
         }
-        Arc::new(table)
+        table
     }
 
     fn rows(seed: u64, groups: u64) -> Vec<Row> {
@@ -415,10 +483,18 @@ mod tests {
             let mut tables: Vec<_> = inputs.iter().map(|rows| table(&layout, rows, &memory)).collect();
             // A worker that came too late for any row.
             tables.push(table(&layout, &[], &memory));
-            let tables = Tables::new(&layout, tables);
+            let of = Merging {
+                decl: &decl,
+                literals: &PrimaryMap::new(),
+                layout: &layout,
+                hosts: &[],
+                memory: &memory,
+                arrays: &Arc::default(),
+            };
+            let tables = Tables::new(of, tables, partitions).unwrap();
             let mut filled = 0;
             for partition in 0..partitions {
-                let merged = tables.merge(&decl, &layout, partition, partitions, &memory).unwrap();
+                let merged = tables.merge(of, partition).unwrap();
                 filled += usize::from(merged.rows() > 0);
                 for row in 0..merged.rows() {
                     let entry = merged.entry(row);
@@ -446,21 +522,27 @@ mod tests {
             let mut expected = Expected::default();
             inputs.iter().flatten().for_each(|row| expected.add(row.2));
             let tables: Vec<_> = inputs.iter().map(|rows| table(&layout, rows, &memory)).collect();
-            let tables = Tables::new(&layout, tables);
-            let merged = tables.merge(&decl, &layout, 0, 3, &memory).unwrap();
+            let of = Merging {
+                decl: &decl,
+                literals: &PrimaryMap::new(),
+                layout: &layout,
+                hosts: &[],
+                memory: &memory,
+                arrays: &Arc::default(),
+            };
+            let tables = Tables::new(of, tables, 3).unwrap();
+            let merged = tables.merge(of, 0).unwrap();
             assert_eq!(merged.rows(), 1);
             assert_eq!(read(&layout, merged.entry(0)), expected);
-            assert_eq!(tables.merge(&decl, &layout, 1, 3, &memory).unwrap().rows(), 0);
+            assert_eq!(tables.merge(of, 1).unwrap().rows(), 0);
         }
     }
 
     #[test]
     fn numeric_keys_close_together_or_far_apart() {
         let memory = Memory::new(Arc::new(Unlimited));
-        let decl = GroupsDecl {
-            keys: vec![Type::new(SqlType::Int32, true)],
-            accs: vec![AccDecl { op: AccOp::CountRows, ty: Type::new(SqlType::Int64, false) }],
-        };
+        let accs = vec![AccDecl { op: AccOp::CountRows, ty: Type::new(SqlType::Int64, false) }];
+        let decl = GroupsDecl::new(vec![Type::new(SqlType::Int32, true)], accs);
         let layout = RowLayout::groups(&decl);
         let (key_field, count_field) = (&layout.fields[0], &layout.fields[1]);
         for (spread, dense) in [(1, true), (9, true), (100_000, false)] {
@@ -484,14 +566,22 @@ mod tests {
                     set(entry, count_field.offset, get::<i64>(entry, count_field.offset) + 1);
                     *expected.entry(key).or_default() += 1;
                 }
-                Arc::new(table)
+                table
             };
             let tables = vec![fill(0, &mut expected), fill(1, &mut expected)];
             assert!(tables.iter().all(|table| (table.head.range > 0) == dense), "spread {spread}");
-            let tables = Tables::new(&layout, tables);
+            let of = Merging {
+                decl: &decl,
+                literals: &PrimaryMap::new(),
+                layout: &layout,
+                hosts: &[],
+                memory: &memory,
+                arrays: &Arc::default(),
+            };
+            let tables = Tables::new(of, tables, 3).unwrap();
             assert_eq!(tables.span.is_some(), dense);
             for partition in 0..3 {
-                let merged = tables.merge(&decl, &layout, partition, 3, &memory).unwrap();
+                let merged = tables.merge(of, partition).unwrap();
                 for row in 0..merged.rows() {
                     let entry = merged.entry(row);
                     let key = (byte(entry, key_field.valid.unwrap()) != 0).then(|| get::<i32>(entry, key_field.offset));

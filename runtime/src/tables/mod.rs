@@ -1,6 +1,7 @@
 //! Group and join tables, sorts.
 
 pub(crate) mod block;
+pub(crate) mod calls;
 pub(crate) mod groups;
 pub(crate) mod join;
 pub(crate) mod merge;

@@ -29,6 +29,7 @@ pub fn run_with(program: &str, inputs: &[Vec<RecordBatch>], opaques: Vec<Arc<dyn
         program: Arc::clone(&program),
         engines: program.stages.keys().map(|_| Engine::Interpreted).collect(),
         opaques,
+        aggregates: vec![],
         params: vec![],
         schema: Arc::new(Schema::new(fields)),
         partitions: 2,

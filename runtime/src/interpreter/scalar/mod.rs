@@ -14,7 +14,7 @@ pub(crate) use conditional::region;
 use std::rc::Rc;
 
 use stagefuse_ir::abi::{ErrorCode, StrRef};
-use stagefuse_ir::{BinaryOp, EntityRef, Op, Repr, UnaryOp, Value};
+use stagefuse_ir::{BinaryOp, EntityRef, Lit, Op, Repr, UnaryOp, Value};
 
 use super::level::Frame;
 use super::opaque;
@@ -25,10 +25,7 @@ use crate::error::Error;
 pub(crate) fn eval(frame: &mut Frame<'_>, value: Value, op: &Op) -> Result<Rc<Vector>, Error> {
     let ty = frame.plan.ty(value);
     match op {
-        Op::Literal(lit) => {
-            let valid = !frame.run.program.literals[*lit].ty.nullable;
-            Ok(Rc::new(constant(frame.run.literals.words[lit.index()], valid, ty.repr)))
-        }
+        Op::Literal(lit) => Ok(literal(frame, *lit, ty.repr)),
         Op::Param(param) => {
             let [value, valid] = frame.run.literals.param(*param);
             Ok(Rc::new(constant(value, valid[0] != 0, ty.repr)))
@@ -66,6 +63,12 @@ pub(crate) fn eval(frame: &mut Frame<'_>, value: Value, op: &Op) -> Result<Rc<Ve
         Op::Substr(text, start, count) => string::substr(frame, value, *text, *start, *count),
         Op::Opaque(opaque, args) => opaque::eval(frame, *opaque, args),
     }
+}
+
+/// A literal, for all rows.
+pub(crate) fn literal(frame: &Frame<'_>, lit: Lit, repr: Repr) -> Rc<Vector> {
+    let valid = !frame.run.program.literals[lit].ty.nullable;
+    Rc::new(constant(frame.run.literals.words[lit.index()], valid, repr))
 }
 
 /// A value of the literal table in a representation.

@@ -1,7 +1,9 @@
 //! Rows of the program's output, or of another stage's input.
 
-use stagefuse_ir::abi::{OUT_ROWS, StrRef};
-use stagefuse_ir::{Repr, Value};
+use std::rc::Rc;
+
+use stagefuse_ir::abi::{OUT_ROWS, OutHead, StrRef};
+use stagefuse_ir::{Repr, Type, Value};
 
 use crate::error::Error;
 use crate::interpreter::level::Frame;
@@ -10,20 +12,35 @@ use crate::interpreter::vector::{Data, Prim, Vector};
 
 pub(super) fn run(frame: &mut Frame<'_>, columns: &[Value]) -> Result<(), Error> {
     let types = frame.run.program.out_columns(&frame.plan.decl.sink);
-    let rows = frame.rows();
-    let mut vectors = Vec::with_capacity(columns.len());
-    for (value, ty) in columns.iter().zip(types) {
-        let vector = frame.get(*value)?;
-        vectors.push(if ty.sql.default_repr() == Repr::Str { vector } else { resize(&vector, ty.sql.default_repr())? });
-    }
+    let vectors = columns.iter().map(|value| frame.get(*value)).collect::<Result<Vec<_>, _>>()?;
+    let (head, rows) = (frame.worker.head.out, frame.rows());
+    // SAFETY: the head is that of the worker's buffers, which have a column for each that the sink writes.
+    unsafe { write(head, &vectors, types, rows, || frame.worker.flush()) }
+}
+
+/// Appends rows to buffers, which `flush` empties where they are full.
+///
+/// # Safety
+/// `head` is that of buffers with a column for each of `types`; nobody else holds a reference to it, and `flush` sets its rows to 0.
+pub(super) unsafe fn write(
+    head: *mut OutHead,
+    vectors: &[Rc<Vector>],
+    types: &[Type],
+    rows: usize,
+    mut flush: impl FnMut() -> Result<(), Error>,
+) -> Result<(), Error> {
+    let wide = |(vector, ty): (&Rc<Vector>, &Type)| match ty.sql.default_repr() {
+        Repr::Str => Ok(Rc::clone(vector)),
+        repr => resize(vector, repr),
+    };
+    let vectors = vectors.iter().zip(types).map(wide).collect::<Result<Vec<_>, Error>>()?;
     let mut from = 0;
     while from < rows {
-        let head = frame.worker.head.out;
-        // SAFETY: the worker owns the head; no reference to it is held elsewhere while the stage runs.
+        // SAFETY: the caller's promise.
         let buffered = unsafe { (*head).rows } as usize;
         let count = (rows - from).min(OUT_ROWS - buffered);
         for (column, (vector, ty)) in vectors.iter().zip(types).enumerate() {
-            // SAFETY: there is an output column for each that the sink writes.
+            // SAFETY: the caller's promise.
             let out = unsafe { *(*head).columns.add(column) };
             match &vector.data {
                 Data::Bool(_) => put::<u8>(vector, from, count, out.values, buffered),
@@ -47,7 +64,7 @@ pub(super) fn run(frame: &mut Frame<'_>, columns: &[Value]) -> Result<(), Error>
         // SAFETY: as above.
         unsafe { (*head).rows = (buffered + count) as u64 };
         if buffered + count == OUT_ROWS {
-            frame.worker.flush()?;
+            flush()?;
         }
     }
     Ok(())

@@ -4,9 +4,9 @@ use std::rc::Rc;
 
 use stagefuse_ir::abi::{GroupsHead, SLOT_ADDRESS, StrRef};
 use stagefuse_ir::layout::Field;
-use stagefuse_ir::{AccOp, EntityRef, Groups, Repr, Value};
+use stagefuse_ir::{AccOp, EntityRef, Groups, Repr, SqlType, Type, Value};
 
-use super::store;
+use super::{emit, store};
 use crate::builtins::strings;
 use crate::error::Error;
 use crate::interpreter::hash::hash_keys;
@@ -16,7 +16,7 @@ use crate::interpreter::row::probe::keep_equal;
 use crate::interpreter::scalar::cast::resize;
 use crate::interpreter::vector::{Arg, Buf, Prim, Vector};
 
-pub(super) fn run(frame: &mut Frame<'_>, groups: Groups, keys: &[Value], args: &[Option<Value>]) -> Result<(), Error> {
+pub(super) fn run(frame: &mut Frame<'_>, groups: Groups, keys: &[Value], args: &[Option<Value>], operands: &[Value]) -> Result<(), Error> {
     let run = frame.run;
     let layout = &run.group_layouts[groups.index()];
     let entries = if keys.is_empty() {
@@ -35,7 +35,24 @@ pub(super) fn run(frame: &mut Frame<'_>, groups: Groups, keys: &[Value], args: &
         let vector = frame.get(*arg)?;
         accumulate(frame, acc.op, field, &vector, &entries)?;
     }
-    Ok(())
+    if operands.is_empty() { Ok(()) } else { hand_over(frame, groups, operands, &entries) }
+}
+
+/// Buffers what the host's functions take.
+fn hand_over(frame: &mut Frame<'_>, groups: Groups, operands: &[Value], entries: &[u64]) -> Result<(), Error> {
+    let run = frame.run;
+    let base = entries_base(frame, groups);
+    let distances: Buf<i64> = entries.iter().map(|entry| (entry - base) as i64).collect();
+    let types: Vec<Type> =
+        std::iter::once(Type::new(SqlType::UInt64, false)).chain(run.program.groups[groups].operands.iter().copied()).collect();
+    let mut vectors = vec![Rc::new(Vector::new::<i64>(distances, None))];
+    for operand in operands {
+        vectors.push(frame.get(*operand)?);
+    }
+    // SAFETY: the worker has entered the stage, so that the buffers of its table are in place.
+    let head = unsafe { *frame.worker.head.operands.add(groups.index()) };
+    // SAFETY: the head is that of the worker's buffers, which have a column of each of these types.
+    unsafe { emit::write(head, &vectors, &types, entries.len(), || frame.worker.flush_operands(groups.index())) }
 }
 
 fn head<'h>(frame: &Frame<'_>, groups: Groups) -> &'h GroupsHead {

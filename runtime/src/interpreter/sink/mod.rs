@@ -17,7 +17,7 @@ pub(crate) fn run(frame: &mut Frame<'_>) -> Result<(), Error> {
     match &frame.plan.decl.sink {
         Sink::Build { join, keys, payload } => build::run(frame, *join, keys, payload),
         Sink::Mark { probe } => probe::run(frame, probe, None).map(|_| ()),
-        Sink::Group { groups, keys, args } => group::run(frame, *groups, keys, args),
+        Sink::Group { groups, keys, args, operands } => group::run(frame, *groups, keys, args, operands),
         Sink::Sort { sort, keys, payload } => sort::run(frame, *sort, keys, payload),
         Sink::Hand { columns, .. } | Sink::Emit { columns } => emit::run(frame, columns),
     }
