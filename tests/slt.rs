@@ -19,6 +19,7 @@ const TIES: &[&str] = &[
     "select * from information_schema.parameters where specific_name = 'date_trunc'",
     "SELECT t1.id, sub.data",
     "LAST_VALUE(e.amount ORDER BY e.sn) AS last_rate",
+    "\"data\".\"timestamp\" as \"time\",",
     "select column1, count(*) as cnt from foo group by column1 order by count(*) desc",
 ];
 

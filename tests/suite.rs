@@ -10,6 +10,8 @@ mod case;
 mod data;
 #[path = "suite/nested.rs"]
 mod nested;
+#[path = "suite/typed.rs"]
+mod typed;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -70,13 +72,20 @@ struct Outcome {
 async fn run(case: &Case, mode: &str, cached: bool) -> Outcome {
     let session = Session::builder().target_partitions(2).build();
     let mut outcome = Outcome { result: Ok(vec![]), engines: vec![], fallbacks: vec![] };
-    let tables = [("facts", data::facts()), ("dim", data::dim()), ("nothing", data::nothing()), ("nested", nested::nested())];
+    let tables = [
+        ("facts", data::facts()),
+        ("dim", data::dim()),
+        ("nothing", data::nothing()),
+        ("nested", nested::nested()),
+        ("typed", typed::typed()),
+    ];
+    let names = tables.each_ref().map(|(name, _)| *name);
     for (name, table) in tables {
         session.context().register_table(name, Arc::new(table)).expect("a fresh session takes a table");
     }
     let result = async {
         if cached {
-            for table in ["facts", "dim", "nothing", "nested"] {
+            for table in names {
                 session.cache_table(table).await?;
             }
         }
@@ -113,14 +122,20 @@ async fn run_case(case: &Case) -> Result<(), String> {
         }
         return Ok(());
     }
-    let expected = lines(&plain.result.map_err(|error| format!("off: {error}"))?, case.ordered)?;
+    let plain = plain.result.map_err(|error| format!("off: {error}"))?;
+    let expected = lines(&plain, case)?;
     if case.rows.is_some_and(|rows| rows != expected.len()) {
         return Err(format!("off: expected {:?} rows, got {}", case.rows, expected.len()));
     }
     let cached = cached.iter().map(|(name, outcome)| (*name, outcome));
     for (name, outcome) in [("compiled", &compiled), ("interpreted", &interpreted)].into_iter().chain(cached) {
         let batches = outcome.result.as_ref().map_err(|error| format!("{name}: {error}"))?;
-        compare(name, &lines(batches, case.ordered)?, &expected)?;
+        compare(name, &lines(batches, case)?, &expected)?;
+        if let (Some(ours), Some(plain)) = (batches.first(), plain.first())
+            && ours.schema() != plain.schema()
+        {
+            return Err(format!("{name}: the columns are {:?}, DataFusion's are {:?}", ours.schema(), plain.schema()));
+        }
     }
     let stages = case.stages.as_deref().unwrap_or_default();
     let wanted: Vec<&str> = stages.iter().map(String::as_str).filter(|word| *word != "none").collect();
@@ -150,8 +165,9 @@ fn compare(name: &str, got: &[String], expected: &[String]) -> Result<(), String
     }
 }
 
-/// A line of text for each row, sorted unless the order counts. Averages and sums of floats are rounded: their last digits depend on the order of summation.
-fn lines(batches: &[RecordBatch], ordered: bool) -> Result<Vec<String>, String> {
+/// A line of text for each row, sorted unless the order counts. Unless the case is exact, floats are rounded: the last digits of averages and sums depend
+/// on the order of summation.
+fn lines(batches: &[RecordBatch], case: &Case) -> Result<Vec<String>, String> {
     let options = FormatOptions::default().with_null("NULL");
     let mut lines = vec![];
     for batch in batches {
@@ -166,14 +182,14 @@ fn lines(batches: &[RecordBatch], ordered: bool) -> Result<Vec<String>, String> 
             let cells = columns.iter().zip(&types).map(|(column, float)| {
                 let text = column.value(row).to_string();
                 match text.parse::<f64>() {
-                    Ok(number) if *float && number.is_finite() => format!("{number:.9e}"),
+                    Ok(number) if *float && !case.exact && number.is_finite() => format!("{number:.9e}"),
                     _ => text,
                 }
             });
             lines.push(cells.collect::<Vec<_>>().join("|"));
         }
     }
-    if !ordered {
+    if !case.ordered {
         lines.sort();
     }
     Ok(lines)

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Decimal128Array, Float64Array, Int32Array, Int64Array, RecordBatch, StringViewArray, UInt32Array};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::array::{
+    ArrayRef, BinaryViewArray, Decimal128Array, Float64Array, Int32Array, Int64Array, RecordBatch, StringViewArray, UInt32Array, make_array,
+};
+use arrow::datatypes::{Field, Schema};
 use stagefuse_compiler::{CompiledStage, Options, compile};
 use stagefuse_ir::builder::{ProgramBuilder, StageBuilder};
-use stagefuse_ir::{AccDecl, AccOp, BinaryOp, Datum, GroupsDecl, Op, Program, Repr, Sink, Source, SqlType, Type, UnaryOp, Value};
-use stagefuse_runtime::{Engine, Flow, Run, RunConfig, Unlimited, builtins};
+use stagefuse_ir::{AccDecl, AccOp, BinaryOp, Datum, GroupsDecl, Op, Program, Repr, Sink, Source, SqlType, TimeUnit, Type, UnaryOp, Value};
+use stagefuse_runtime::{Engine, Flow, Run, RunConfig, Unlimited, arrow_type, builtins};
 
 const INT64: Type = Type::new(SqlType::Int64, true);
 const INT32: Type = Type::new(SqlType::Int32, true);
@@ -18,19 +20,6 @@ const BOOL: Type = Type::boolean(true);
 
 const fn decimal(precision: u8, scale: i8) -> Type {
     Type::new(SqlType::Decimal { precision, scale }, true)
-}
-
-fn arrow_type(sql: SqlType) -> DataType {
-    match sql {
-        SqlType::Boolean => DataType::Boolean,
-        SqlType::Int32 => DataType::Int32,
-        SqlType::UInt32 => DataType::UInt32,
-        SqlType::Float64 => DataType::Float64,
-        SqlType::Decimal { precision, scale } => DataType::Decimal128(precision, scale),
-        SqlType::Utf8 => DataType::Utf8View,
-        SqlType::Date32 => DataType::Date32,
-        _ => DataType::Int64,
-    }
 }
 
 /// Edge values of a type, with nulls.
@@ -74,8 +63,27 @@ fn edges(ty: Type) -> ArrayRef {
             Some("日本語は長いテキスト"),
             None,
         ])),
-        _ => Arc::new(Int64Array::from(with_null(&[0, 1, -1, 7, i64::MIN, i64::MAX]))),
+        SqlType::Binary => Arc::new(BinaryViewArray::from_iter([
+            Some(&b""[..]),
+            Some(b"\x00"),
+            Some(b"\xff\xfe"),
+            Some(b"\xff\xfe\x00"),
+            Some(b"thirteen byt\xf0"),
+            Some(b"thirteen byt\x10"),
+            None,
+        ])),
+        // Whatever counts something is a number of 32 or 64 bits.
+        sql if ty.repr == Repr::I32 => {
+            let numbers = Int32Array::from_iter([Some(0), Some(1), Some(-1), Some(86_399), Some(i32::MIN), Some(i32::MAX), None]);
+            renamed(Arc::new(numbers), sql)
+        }
+        sql => renamed(Arc::new(Int64Array::from(with_null(&[0, 1, -1, 7, -86_400_001, i64::MIN, i64::MAX]))), sql),
     }
+}
+
+/// Numbers as an array of a type that counts something in as many bits.
+fn renamed(numbers: ArrayRef, sql: SqlType) -> ArrayRef {
+    make_array(numbers.to_data().into_builder().data_type(arrow_type(sql)).build().expect("numbers of the same width"))
 }
 
 fn native(program: &Program) -> Vec<CompiledStage> {
@@ -242,6 +250,34 @@ fn comparisons() {
         for op in [Distinct, NotDistinct] {
             agree_binary(op, a, b, Type::boolean(false));
         }
+    }
+}
+
+/// Types that are compared and handed on.
+fn others() -> Vec<Type> {
+    use SqlType::{Binary, Date32, Date64, Decimal32, Decimal64, Duration, IntervalMonths, Time, Timestamp};
+    let units = TimeUnit::ALL.iter().flat_map(|unit| [Time(*unit), Timestamp(*unit), Duration(*unit)]);
+    let decimals = [Decimal32 { precision: 9, scale: 2 }, Decimal64 { precision: 18, scale: 3 }];
+    let all = [Binary, Date32, Date64, IntervalMonths].into_iter().chain(decimals).chain(units);
+    all.map(|sql| Type::new(sql, true)).collect()
+}
+
+#[test]
+fn comparisons_of_other_types() {
+    use BinaryOp::{Distinct, Eq, Lt, Ne};
+    for ty in others() {
+        for op in [Eq, Ne, Lt] {
+            agree_binary(op, ty, ty, BOOL);
+        }
+        agree_binary(Distinct, ty, ty, Type::boolean(false));
+        agree(&format!("{ty}"), &[ty], ty, |_, s, v| s.unary(UnaryOp::Convert, v[0], ty));
+    }
+    for lits in [vec![&b"\xff\xfe"[..], b""], vec![b"thirteen byt\xf0", b"\x00"]] {
+        let binary = Type::new(SqlType::Binary, true);
+        agree("in", &[binary], BOOL, |p, s, v| {
+            let lits = lits.iter().map(|l| p.literal(binary.with_nullable(false), Datum::Bytes(l.to_vec()))).collect();
+            s.op(Op::In(v[0], lits), BOOL)
+        });
     }
 }
 

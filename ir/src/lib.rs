@@ -25,4 +25,4 @@ pub use program::{
     AccDecl, AccOp, AggregateDecl, CallDecl, Computed, Datum, Expand, GroupsDecl, InputDecl, JoinDecl, JoinRows, LimitDecl, Literal,
     OpaqueDecl, ParamDecl, Probe, ProbeKind, Program, Sink, SortDecl, SortKey, Source, StageDecl, Stmt, StmtKind,
 };
-pub use types::{Repr, SqlType, Storage, Stored, Type};
+pub use types::{Repr, SqlType, Storage, Stored, TimeUnit, Type};

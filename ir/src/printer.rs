@@ -121,6 +121,11 @@ impl Display for Datum {
             Datum::Int(value) => write!(f, "{value}"),
             Datum::Float(bits) => write!(f, "0x{bits:016x}"),
             Datum::Str(text) => Quoted(text).fmt(f),
+            Datum::Bytes(bytes) => {
+                f.write_str("bytes \"")?;
+                bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))?;
+                f.write_char('"')
+            }
         }
     }
 }

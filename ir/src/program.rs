@@ -94,12 +94,25 @@ pub enum Datum {
     Null,
     /// A boolean.
     Bool(bool),
-    /// An integer, the unscaled value of a decimal, or the days of a date.
+    /// An integer, the unscaled value of a decimal, or what a date or a time counts.
     Int(i128),
     /// A float, as the bits of an `f64` (an `f32` is held widened).
     Float(u64),
     /// Text.
     Str(String),
+    /// Bytes.
+    Bytes(Vec<u8>),
+}
+
+impl Datum {
+    /// The bytes of a text, or bytes.
+    pub fn as_bytes(&self) -> Option<&[u8]> {
+        match self {
+            Datum::Str(text) => Some(text.as_bytes()),
+            Datum::Bytes(bytes) => Some(bytes),
+            _ => None,
+        }
+    }
 }
 
 /// A value that the host knows only when a run starts, such as that of a scalar subquery.

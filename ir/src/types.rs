@@ -4,6 +4,44 @@ use std::fmt;
 
 use crate::entities::HostType;
 
+/// What a time counts.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+pub enum TimeUnit {
+    /// Seconds.
+    Second,
+    /// Thousandths of a second.
+    Millisecond,
+    /// Millionths of a second.
+    Microsecond,
+    /// Billionths of a second.
+    Nanosecond,
+}
+
+impl TimeUnit {
+    /// Every unit.
+    pub const ALL: &'static [TimeUnit] = &[TimeUnit::Second, TimeUnit::Millisecond, TimeUnit::Microsecond, TimeUnit::Nanosecond];
+
+    /// Name in the text form, behind that of the type.
+    pub const fn name(self) -> &'static str {
+        match self {
+            TimeUnit::Second => "s",
+            TimeUnit::Millisecond => "ms",
+            TimeUnit::Microsecond => "us",
+            TimeUnit::Nanosecond => "ns",
+        }
+    }
+
+    /// How many there are in a second.
+    pub const fn per_second(self) -> i64 {
+        match self {
+            TimeUnit::Second => 1,
+            TimeUnit::Millisecond => 1_000,
+            TimeUnit::Microsecond => 1_000_000,
+            TimeUnit::Nanosecond => 1_000_000_000,
+        }
+    }
+}
+
 /// The SQL type of a value, as far as the IR speaks it. Mirrors Arrow's `DataType` in meaning.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
 pub enum SqlType {
@@ -36,13 +74,40 @@ pub enum SqlType {
         /// Digits behind the decimal point; negative for whole tens, hundreds, and so on.
         scale: i8,
     },
+    /// A decimal number in 32 bits: an integer of at most `precision` digits (1 to 9), divided by 10 to the power of `scale`. It is compared and
+    /// handed on; there is no arithmetic.
+    Decimal32 {
+        /// Number of decimal digits.
+        precision: u8,
+        /// Digits behind the decimal point.
+        scale: i8,
+    },
+    /// As [`SqlType::Decimal32`], in 64 bits (1 to 18 digits).
+    Decimal64 {
+        /// Number of decimal digits.
+        precision: u8,
+        /// Digits behind the decimal point.
+        scale: i8,
+    },
     /// Days since 1970-01-01.
     Date32,
+    /// Milliseconds since 1970-01-01.
+    Date64,
+    /// Time of day.
+    Time(TimeUnit),
+    /// Time since 1970-01-01, in UTC. Of which time zone it is shown does not matter here: the host knows.
+    Timestamp(TimeUnit),
+    /// A span of time.
+    Duration(TimeUnit),
+    /// Months.
+    IntervalMonths,
     /// UTF-8 text.
     Utf8,
     /// A type that only the host knows, such as a list. Its values are references to rows of the host's arrays, see [`Storage::Rows`]: they are
     /// carried along and handed to opaque expressions, not looked into.
     Host(HostType),
+    /// Bytes; compared as such.
+    Binary,
 }
 
 /// How a value is held in a register and in the rows of a table.
@@ -111,7 +176,7 @@ pub enum Storage {
     Bits,
     /// Little-endian values of this many bytes.
     Fixed(u32),
-    /// 16-byte views (Arrow's `Utf8View`) with data buffers beside.
+    /// 16-byte views (Arrow's `Utf8View`, `BinaryView`) with data buffers beside.
     View,
     /// Rows of an array of the host. What stands for the address of the values is the reference to the first row: the array's number in the
     /// high 32 bits, the row's in the low. That of the next row is one more.
@@ -123,7 +188,7 @@ pub enum Storage {
 pub enum Stored {
     /// Arrow's layout, see [`Storage`].
     Arrow,
-    /// Integers, dates and decimals, less `base`, without sign in [`Stored::bytes`] bytes (a frame of reference). A null lies there as zero.
+    /// Integers, dates, times and decimals, less `base`, without sign in [`Stored::bytes`] bytes (a frame of reference). A null lies there as zero.
     Offset {
         /// The least value.
         base: i64,
@@ -176,12 +241,14 @@ impl SqlType {
             SqlType::Boolean => Repr::Bool,
             SqlType::Int8 | SqlType::UInt8 => Repr::I8,
             SqlType::Int16 | SqlType::UInt16 => Repr::I16,
-            SqlType::Int32 | SqlType::UInt32 | SqlType::Date32 => Repr::I32,
-            SqlType::Int64 | SqlType::UInt64 | SqlType::Host(_) => Repr::I64,
+            SqlType::Int32 | SqlType::UInt32 | SqlType::Date32 | SqlType::IntervalMonths | SqlType::Decimal32 { .. } => Repr::I32,
+            SqlType::Time(TimeUnit::Second | TimeUnit::Millisecond) => Repr::I32,
+            SqlType::Int64 | SqlType::UInt64 | SqlType::Date64 | SqlType::Decimal64 { .. } | SqlType::Host(_) => Repr::I64,
+            SqlType::Time(_) | SqlType::Timestamp(_) | SqlType::Duration(_) => Repr::I64,
             SqlType::Float32 => Repr::F32,
             SqlType::Float64 => Repr::F64,
             SqlType::Decimal { .. } => Repr::I128,
-            SqlType::Utf8 => Repr::Str,
+            SqlType::Utf8 | SqlType::Binary => Repr::Str,
         }
     }
 
@@ -189,7 +256,7 @@ impl SqlType {
     pub const fn storage(self) -> Storage {
         match self {
             SqlType::Boolean => Storage::Bits,
-            SqlType::Utf8 => Storage::View,
+            SqlType::Utf8 | SqlType::Binary => Storage::View,
             SqlType::Host(_) => Storage::Rows,
             other => Storage::Fixed(other.default_repr().bytes()),
         }
@@ -215,7 +282,15 @@ impl SqlType {
         matches!(self, SqlType::Host(_))
     }
 
-    /// The scale of a decimal.
+    /// Whether the type counts days or parts of a second.
+    pub const fn is_temporal(self) -> bool {
+        matches!(
+            self,
+            SqlType::Date32 | SqlType::Date64 | SqlType::Time(_) | SqlType::Timestamp(_) | SqlType::Duration(_) | SqlType::IntervalMonths
+        )
+    }
+
+    /// The scale of a decimal that arithmetic knows.
     pub const fn scale(self) -> Option<i8> {
         match self {
             SqlType::Decimal { scale, .. } => Some(scale),
@@ -239,9 +314,17 @@ impl fmt::Display for SqlType {
             SqlType::Float32 => "float32",
             SqlType::Float64 => "float64",
             SqlType::Decimal { precision, scale } => return write!(f, "decimal({precision},{scale})"),
+            SqlType::Decimal32 { precision, scale } => return write!(f, "decimal32({precision},{scale})"),
+            SqlType::Decimal64 { precision, scale } => return write!(f, "decimal64({precision},{scale})"),
             SqlType::Date32 => "date32",
+            SqlType::Date64 => "date64",
+            SqlType::Time(unit) => return write!(f, "time_{}", unit.name()),
+            SqlType::Timestamp(unit) => return write!(f, "timestamp_{}", unit.name()),
+            SqlType::Duration(unit) => return write!(f, "duration_{}", unit.name()),
+            SqlType::IntervalMonths => "interval_months",
             SqlType::Utf8 => "utf8",
             SqlType::Host(host) => return write!(f, "{host}"),
+            SqlType::Binary => "binary",
         };
         f.write_str(name)
     }

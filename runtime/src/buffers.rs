@@ -1,14 +1,18 @@
 //! Columns that rows are written to one by one, and how they become arrays.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{ArrayData, ArrayRef, GenericStringBuilder, OffsetSizeTrait, StringViewArray, make_array};
+use arrow::array::{ArrayData, ArrayRef, FixedSizeBinaryArray, GenericByteBuilder, GenericByteViewArray, OffsetSizeTrait, make_array};
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, ScalarBuffer};
-use arrow::datatypes::DataType;
+use arrow::datatypes::{
+    BinaryType, BinaryViewType, ByteArrayType, ByteViewType, DataType, LargeBinaryType, LargeUtf8Type, StringViewType, Utf8Type,
+};
 use arrow::error::ArrowError;
 use stagefuse_ir::Type;
 use stagefuse_ir::abi::{OUT_ROWS, OutColumn, OutHead, STR_INLINE, StrRef};
 
+use crate::adapt::adapt;
 use crate::arrays::Arrays;
 use crate::builtins::strings;
 use crate::error::Error;
@@ -52,32 +56,52 @@ impl Buffers {
         &self.values[column][..rows]
     }
 
-    /// The first `rows` values of a column, as an array of a type that fits the column's.
-    pub(crate) fn array(&self, column: usize, rows: usize, data_type: &DataType, arrays: &Arrays) -> Result<ArrayRef, Error> {
+    /// Buffered rows of a column as an array of a type that fits the column's.
+    pub(crate) fn array(&self, column: usize, rows: Range<usize>, data_type: &DataType, arrays: &Arrays) -> Result<ArrayRef, Error> {
         let ty = self.types[column];
+        let count = rows.len();
         if ty.sql.is_host() {
-            return arrays.gather(ty.sql, self.words(column, rows), |row| !ty.nullable || self.valid[column][row] != 0);
+            let is_valid = |row: usize| !ty.nullable || self.valid[column][rows.start + row] != 0;
+            return arrays.gather(ty.sql, &self.values[column][rows.clone()], is_valid);
         }
-        let nulls = self.types[column].nullable.then(|| {
-            let valid = &self.valid[column];
-            NullBuffer::new(BooleanBuffer::collect_bool(rows, |row| valid[row] != 0))
+        let packed = match data_type {
+            DataType::Dictionary(_, value) => Some(&**value),
+            DataType::RunEndEncoded(_, value) => Some(value.data_type()),
+            _ => None,
+        };
+        if let Some(value) = packed {
+            return Ok(adapt(&self.array(column, rows, value, arrays)?, data_type)?);
+        }
+        let nulls = ty.nullable.then(|| {
+            let valid = &self.valid[column][rows.clone()];
+            NullBuffer::new(BooleanBuffer::collect_bool(count, |row| valid[row] != 0))
         });
         let nulls = nulls.filter(|nulls| nulls.null_count() > 0);
+        let texts = || self.texts(column, rows.clone());
         Ok(match data_type {
             DataType::Boolean => {
-                let bytes = self.bytes(column, rows);
-                let values = BooleanBuffer::collect_bool(rows, |row| bytes[row] != 0);
+                let bytes = self.bytes(column, rows.clone());
+                let values = BooleanBuffer::collect_bool(count, |row| bytes[row] != 0);
                 Arc::new(arrow::array::BooleanArray::new(values, nulls))
             }
-            DataType::Utf8View => Arc::new(views(self.texts(column, rows), nulls)),
-            DataType::Utf8 => offsets::<i32>(self.texts(column, rows), nulls.as_ref())?,
-            DataType::LargeUtf8 => offsets::<i64>(self.texts(column, rows), nulls.as_ref())?,
+            DataType::Utf8View => Arc::new(views::<StringViewType>(texts(), nulls)),
+            DataType::BinaryView => Arc::new(views::<BinaryViewType>(texts(), nulls)),
+            DataType::Utf8 => offsets::<Utf8Type>(texts(), nulls.as_ref(), text)?,
+            DataType::LargeUtf8 => offsets::<LargeUtf8Type>(texts(), nulls.as_ref(), text)?,
+            DataType::Binary => offsets::<BinaryType>(texts(), nulls.as_ref(), |bytes| bytes)?,
+            DataType::LargeBinary => offsets::<LargeBinaryType>(texts(), nulls.as_ref(), |bytes| bytes)?,
+            DataType::FixedSizeBinary(width) => {
+                let values = texts().iter().enumerate().map(|(row, value)| {
+                    // SAFETY: as in `views`.
+                    nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row)).then(|| unsafe { strings::bytes(value) })
+                });
+                Arc::new(FixedSizeBinaryArray::try_from_sparse_iter_with_size(values, *width)?)
+            }
             other => {
-                let width = self.types[column].sql.default_repr().bytes() as usize;
                 let data = ArrayData::builder(other.clone())
-                    .len(rows)
+                    .len(count)
                     .nulls(nulls)
-                    .add_buffer(Buffer::from(&self.bytes(column, rows)[..rows * width]))
+                    .add_buffer(Buffer::from(self.bytes(column, rows.clone())))
                     .align_buffers(true)
                     .build()?;
                 make_array(data)
@@ -85,20 +109,22 @@ impl Buffers {
         })
     }
 
-    fn bytes(&self, column: usize, rows: usize) -> &[u8] {
+    fn bytes(&self, column: usize, rows: Range<usize>) -> &[u8] {
         let width = self.types[column].sql.default_repr().bytes() as usize;
         // SAFETY: the buffer has room for `OUT_ROWS` values of this width, and words are bytes.
-        unsafe { std::slice::from_raw_parts(self.values[column].as_ptr().cast(), rows * width) }
+        let all: &[u8] = unsafe { std::slice::from_raw_parts(self.values[column].as_ptr().cast(), OUT_ROWS * width) };
+        &all[rows.start * width..rows.end * width]
     }
 
-    fn texts(&self, column: usize, rows: usize) -> &[StrRef] {
-        // SAFETY: a text column's buffer holds `StrRef`s; it is aligned to 8, as they are.
-        unsafe { std::slice::from_raw_parts(self.values[column].as_ptr().cast(), rows) }
+    fn texts(&self, column: usize, rows: Range<usize>) -> &[StrRef] {
+        // SAFETY: a text column's buffer holds `OUT_ROWS` `StrRef`s; it is aligned to 8, as they are.
+        let all: &[StrRef] = unsafe { std::slice::from_raw_parts(self.values[column].as_ptr().cast(), OUT_ROWS) };
+        &all[rows]
     }
 }
 
 /// Text as views; long text is copied, since what it refers to may go before the batch does.
-fn views(texts: &[StrRef], nulls: Option<NullBuffer>) -> StringViewArray {
+fn views<T: ByteViewType>(texts: &[StrRef], nulls: Option<NullBuffer>) -> GenericByteViewArray<T> {
     let is_valid = |row: usize| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
     let mut buffers: Vec<Buffer> = vec![];
     let mut data: Vec<u8> = vec![];
@@ -123,21 +149,28 @@ fn views(texts: &[StrRef], nulls: Option<NullBuffer>) -> StringViewArray {
     if !data.is_empty() {
         buffers.push(Buffer::from_vec(data));
     }
-    // SAFETY: every view is inline, or names a range of one of the buffers with its prefix; text of the engine is UTF-8.
-    unsafe { StringViewArray::new_unchecked(ScalarBuffer::from(views), buffers, nulls) }
+    // SAFETY: every view is inline, or names a range of one of the buffers with its prefix; a column of text holds UTF-8.
+    unsafe { GenericByteViewArray::new_unchecked(ScalarBuffer::from(views), buffers, nulls) }
 }
 
-fn offsets<O: OffsetSizeTrait>(texts: &[StrRef], nulls: Option<&NullBuffer>) -> Result<ArrayRef, Error> {
+/// A text of a column of text.
+fn text(bytes: &[u8]) -> &str {
+    // SAFETY: a column of type `Utf8` holds UTF-8: what need not be is of type `Binary`, which no operation turns into text unseen.
+    unsafe { std::str::from_utf8_unchecked(bytes) }
+}
+
+/// Text or bytes behind each other; `native` says what bytes mean.
+fn offsets<T: ByteArrayType>(texts: &[StrRef], nulls: Option<&NullBuffer>, native: fn(&[u8]) -> &T::Native) -> Result<ArrayRef, Error> {
     let valid = texts.iter().enumerate().filter(|(row, _)| nulls.is_none_or(|nulls| nulls.is_valid(*row)));
     let bytes: usize = valid.map(|(_, text)| text.lo as u32 as usize).sum();
-    if bytes > O::MAX_OFFSET {
+    if bytes > T::Offset::MAX_OFFSET {
         return Err(ArrowError::OffsetOverflowError(bytes).into());
     }
-    let mut builder = GenericStringBuilder::<O>::with_capacity(texts.len(), bytes);
+    let mut builder = GenericByteBuilder::<T>::with_capacity(texts.len(), bytes);
     for (row, text) in texts.iter().enumerate() {
         if nulls.is_none_or(|nulls| nulls.is_valid(row)) {
             // SAFETY: as in `views`.
-            builder.append_value(unsafe { std::str::from_utf8_unchecked(strings::bytes(text)) });
+            builder.append_value(native(unsafe { strings::bytes(text) }));
         } else {
             builder.append_null();
         }

@@ -4,20 +4,17 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::buffer::{Buffer, NullBuffer};
-use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, IntervalUnit};
 use stagefuse_ir::abi::{ColumnView, MAX_MORSEL_ROWS};
-use stagefuse_ir::{InputDecl, SqlType, Storage, Stored, Type};
+use stagefuse_ir::{InputDecl, SqlType, Storage, Stored, TimeUnit, Type};
 
+use crate::adapt::adapt;
 use crate::arrays::{Arrays, Held};
 use crate::compact::{Block, BlockColumn, Dictionary};
 use crate::error::Error;
 
 /// Validity of a column without nulls.
 static ALL_VALID: [u8; MAX_MORSEL_ROWS / 8] = [0xFF; MAX_MORSEL_ROWS / 8];
-
-/// A value that the wanted type cannot hold is an error, not a null.
-const CHECKED: CastOptions<'static> = CastOptions { safe: false, format_options: arrow::util::display::FormatOptions::new() };
 
 /// The columns of a batch or a block, in the forms that stages read, kept alive.
 pub(crate) struct Columns {
@@ -45,19 +42,17 @@ impl Columns {
         }
         let mut columns = Columns { columns: Vec::with_capacity(input.columns.len()), views: vec![], held: Held::new(arrays) };
         for (column, ty) in batch.columns().iter().zip(types) {
-            columns.add(column, *ty, 0, arrays)?;
+            columns.add(column, *ty, 0)?;
         }
         Ok(columns)
     }
 
     /// Adds a column, whose first row is row `origin` of the others.
-    pub(crate) fn add(&mut self, array: &ArrayRef, ty: Type, origin: usize, arrays: &Arrays) -> Result<(), Error> {
+    pub(crate) fn add(&mut self, array: &ArrayRef, ty: Type, origin: usize) -> Result<(), Error> {
         let column = if ty.sql.is_host() {
             Column::Rows { reference: self.held.add(array), nulls: array.logical_nulls(), origin }
         } else {
-            let wanted = arrays.arrow_type(ty.sql);
-            let array = if *array.data_type() == wanted { Arc::clone(array) } else { cast_with_options(array, &wanted, &CHECKED)? };
-            Column::array(array, ty, origin)
+            Column::array(adapt(array, &arrow_type(ty.sql))?, ty, origin)
         };
         self.columns.push(column);
         Ok(())
@@ -98,9 +93,9 @@ impl Columns {
 
 impl Column {
     fn array(array: ArrayRef, ty: Type, origin: usize) -> Self {
-        let buffers = match array.as_string_view_opt() {
-            Some(text) => text.data_buffers().iter().map(|buffer| buffer.as_ptr()).collect(),
-            None => vec![],
+        let buffers = match ty.sql.storage() {
+            Storage::View => view_buffers(&array),
+            _ => vec![],
         };
         Column::Array { array, storage: ty.sql.storage(), buffers, origin }
     }
@@ -122,7 +117,7 @@ impl Column {
                         let bits = array.as_boolean().values();
                         (bits.inner().as_ptr(), (bits.offset() + first) as u64)
                     }
-                    Storage::View => (array.as_string_view().views()[first.min(array.len())..].as_ptr().cast(), 0),
+                    Storage::View => (views(array)[first.min(array.len())..].as_ptr().cast(), 0),
                     // Columns of host types are rows.
                     Storage::Rows => (std::ptr::null(), 0),
                     Storage::Fixed(width) => {
@@ -151,8 +146,26 @@ fn validity(nulls: Option<&NullBuffer>, row: usize) -> (*const u8, u64) {
     }
 }
 
-/// The Arrow type whose layout a stage reads; of host types see [`Arrays::arrow_type`].
-pub(crate) fn arrow_type(sql: SqlType) -> DataType {
+/// The views of an array of text or bytes.
+pub(crate) fn views(array: &ArrayRef) -> &[u128] {
+    match array.as_string_view_opt() {
+        Some(text) => text.views(),
+        None => array.as_binary_view().views(),
+    }
+}
+
+/// The addresses of the buffers that an array's views name.
+pub(crate) fn view_buffers(array: &ArrayRef) -> Vec<*const u8> {
+    let buffers = match array.as_string_view_opt() {
+        Some(text) => text.data_buffers(),
+        None => array.as_binary_view().data_buffers(),
+    };
+    buffers.iter().map(|buffer| buffer.as_ptr()).collect()
+}
+
+/// The Arrow type whose layout a stage reads. A timestamp has no time zone there: it belongs to the host, as do host types, which have no such
+/// layout (their type is `Null` here).
+pub fn arrow_type(sql: SqlType) -> DataType {
     match sql {
         SqlType::Boolean => DataType::Boolean,
         SqlType::Int8 => DataType::Int8,
@@ -166,9 +179,27 @@ pub(crate) fn arrow_type(sql: SqlType) -> DataType {
         SqlType::Float32 => DataType::Float32,
         SqlType::Float64 => DataType::Float64,
         SqlType::Decimal { precision, scale } => DataType::Decimal128(precision, scale),
+        SqlType::Decimal32 { precision, scale } => DataType::Decimal32(precision, scale),
+        SqlType::Decimal64 { precision, scale } => DataType::Decimal64(precision, scale),
         SqlType::Date32 => DataType::Date32,
+        SqlType::Date64 => DataType::Date64,
+        SqlType::Time(unit @ (TimeUnit::Second | TimeUnit::Millisecond)) => DataType::Time32(arrow_unit(unit)),
+        SqlType::Time(unit) => DataType::Time64(arrow_unit(unit)),
+        SqlType::Timestamp(unit) => DataType::Timestamp(arrow_unit(unit), None),
+        SqlType::Duration(unit) => DataType::Duration(arrow_unit(unit)),
+        SqlType::IntervalMonths => DataType::Interval(IntervalUnit::YearMonth),
         SqlType::Utf8 => DataType::Utf8View,
+        SqlType::Binary => DataType::BinaryView,
         SqlType::Host(_) => DataType::Null,
+    }
+}
+
+fn arrow_unit(unit: TimeUnit) -> arrow::datatypes::TimeUnit {
+    match unit {
+        TimeUnit::Second => arrow::datatypes::TimeUnit::Second,
+        TimeUnit::Millisecond => arrow::datatypes::TimeUnit::Millisecond,
+        TimeUnit::Microsecond => arrow::datatypes::TimeUnit::Microsecond,
+        TimeUnit::Nanosecond => arrow::datatypes::TimeUnit::Nanosecond,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
 use stagefuse_ir::Type;
 
 use crate::arrays::Arrays;
@@ -29,13 +30,27 @@ impl Output {
         if rows == 0 {
             return Ok(());
         }
-        let fields = self.schema.fields().iter().enumerate();
-        let columns =
-            fields.map(|(column, field)| self.buffers.array(column, rows, field.data_type(), arrays)).collect::<Result<Vec<_>, _>>()?;
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        self.batches.push(RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?);
+        self.push(0, rows, arrays)?;
         self.flushed += rows as u64;
         Ok(())
+    }
+
+    /// Makes a batch of some of the buffered rows; two where their values are too many for a dictionary's keys.
+    fn push(&mut self, first: usize, rows: usize, arrays: &Arrays) -> Result<(), Error> {
+        let fields = self.schema.fields().iter().enumerate();
+        let columns =
+            fields.map(|(column, field)| self.buffers.array(column, first..first + rows, field.data_type(), arrays)).collect::<Result<Vec<_>, _>>();
+        match columns {
+            Err(Error::Arrow(ArrowError::DictionaryKeyOverflowError)) if rows > 1 => {
+                self.push(first, rows / 2, arrays)?;
+                self.push(first + rows / 2, rows - rows / 2, arrays)
+            }
+            columns => {
+                let options = RecordBatchOptions::new().with_row_count(Some(rows));
+                self.batches.push(RecordBatch::try_new_with_options(self.schema.clone(), columns?, &options)?);
+                Ok(())
+            }
+        }
     }
 
     /// Forgets the buffered rows: their stage failed, and the text they refer to may be gone.
@@ -61,6 +76,7 @@ mod tests {
     use stagefuse_ir::abi::OUT_ROWS;
 
     use super::*;
+    use crate::adapt::adapt;
     use crate::builtins::strings;
 
     /// Writes as generated code does.
@@ -123,6 +139,33 @@ mod tests {
             assert_eq!(batch.column(5).as_string::<i32>(), &rows().map(text).collect::<StringArray>());
             assert_eq!(batch.column(6).as_string::<i64>(), &rows().map(text).collect::<LargeStringArray>());
         }
+    }
+
+    #[test]
+    fn a_batch_is_cut_where_a_dictionary_has_too_few_keys() {
+        let small = DataType::Dictionary(Box::new(DataType::Int8), Box::new(DataType::Utf8));
+        let schema = Schema::new(vec![Field::new("c", small, true), Field::new("n", DataType::Int32, false)]);
+        let types = [Type::new(SqlType::Utf8, true), Type::new(SqlType::Int32, false)];
+        let mut output = Output::new(&types, Arc::new(schema));
+        for row in 0..1_000 {
+            let text = format!("{}", row % 500);
+            put(&mut output, &types, 0, row, (row % 9 != 0).then(|| strings::make(text.as_bytes())));
+            put(&mut output, &types, 1, row, Some(row as i32));
+        }
+        output.buffers.head.rows = 1_000;
+        output.flush(&Arrays::default()).unwrap();
+        assert_eq!(output.take_rows(), 1_000);
+        let mut row = 0;
+        for batch in &output.batches {
+            let texts = adapt(batch.column(0), &DataType::Utf8View).unwrap();
+            for at in 0..batch.num_rows() {
+                assert_eq!(batch.column(1).as_primitive::<arrow::datatypes::Int32Type>().value(at), row);
+                let text = texts.is_valid(at).then(|| texts.as_string_view().value(at).to_owned());
+                assert_eq!(text, (row % 9 != 0).then(|| format!("{}", row % 500)));
+                row += 1;
+            }
+        }
+        assert_eq!(row, 1_000);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //!
 //! The crate does not know DataFusion: what it needs of a host comes in through [`OpaqueExpr`], [`HostAggregate`] and [`MemoryBudget`].
 
+mod adapt;
 mod arrays;
 mod buffers;
 mod builtins;
@@ -22,7 +23,9 @@ mod run;
 mod tables;
 mod worker;
 
+pub use adapt::adapt;
 pub use builtins::builtins;
+pub use columns::arrow_type;
 pub use compact::{Block, ColumnInfo, CompactTable};
 pub use config::{Engine, HostAccumulator, HostAggregate, MemoryBudget, OpaqueExpr, RunConfig, Unlimited};
 pub use error::{Error, HostError};

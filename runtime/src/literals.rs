@@ -11,7 +11,7 @@ use crate::error::Error;
 pub(crate) struct Literals {
     pub(crate) words: Vec<[u64; 2]>,
     literals: usize,
-    _texts: Vec<Box<str>>,
+    _texts: Vec<Box<[u8]>>,
 }
 
 impl Literals {
@@ -46,24 +46,28 @@ fn fits(value: &Datum, ty: Type) -> bool {
     match (value, ty.sql) {
         (Datum::Null, _) => ty.nullable,
         (Datum::Bool(_), SqlType::Boolean) | (Datum::Str(_), SqlType::Utf8) => true,
+        (Datum::Bytes(_), SqlType::Binary) => true,
         (Datum::Float(_), sql) => sql.is_float(),
-        (Datum::Int(_), sql) => !sql.is_float() && !matches!(sql, SqlType::Boolean | SqlType::Utf8),
+        (Datum::Int(_), sql) => !sql.is_float() && !matches!(sql, SqlType::Boolean | SqlType::Utf8 | SqlType::Binary),
         _ => false,
     }
 }
 
-fn encode(value: &Datum, texts: &mut Vec<Box<str>>) -> [u64; 2] {
+fn encode(value: &Datum, texts: &mut Vec<Box<[u8]>>) -> [u64; 2] {
     match value {
         Datum::Null => [0, 0],
         Datum::Bool(b) => [u64::from(*b), 0],
         Datum::Int(i) => [*i as u64, (*i >> 64) as u64],
         Datum::Float(bits) => [*bits, 0],
-        Datum::Str(text) => {
-            // Boxed text does not move when the table of texts grows.
-            let text: Box<str> = text.as_str().into();
-            let StrRef { lo, hi } = strings::make(text.as_bytes());
-            texts.push(text);
-            [lo, hi]
-        }
+        Datum::Str(text) => keep(text.as_bytes(), texts),
+        Datum::Bytes(bytes) => keep(bytes, texts),
     }
+}
+
+fn keep(text: &[u8], texts: &mut Vec<Box<[u8]>>) -> [u64; 2] {
+    // Boxed text does not move when the table of texts grows.
+    let text: Box<[u8]> = text.into();
+    let StrRef { lo, hi } = strings::make(&text);
+    texts.push(text);
+    [lo, hi]
 }

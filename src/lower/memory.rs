@@ -7,9 +7,10 @@ use arrow::datatypes::DataType;
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::physical_plan::ExecutionPlan;
-use stagefuse_ir::Stored;
+use stagefuse_ir::{Repr, Stored};
 use stagefuse_runtime::CompactTable;
 
+use super::types;
 use crate::table::CachedExec;
 
 /// Rows in memory.
@@ -59,7 +60,10 @@ impl Memory {
 
     /// Whether stages read all text where it lies: what is cast for each morsel goes with it.
     pub(super) fn is_pinned(&self) -> bool {
-        let is_cast = |data_type: &DataType| matches!(data_type, DataType::Utf8 | DataType::LargeUtf8);
+        let is_cast = |data_type: &DataType| {
+            let is_view = matches!(data_type, DataType::Utf8View | DataType::BinaryView);
+            !is_view && types::ir_type(data_type, true).is_some_and(|ty| ty.repr == Repr::Str)
+        };
         match self {
             Memory::Batches(batches) => {
                 !batches.iter().flatten().any(|batch| batch.schema_ref().fields().iter().any(|field| is_cast(field.data_type())))

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, Result, Statistics};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -98,7 +100,7 @@ impl ExecutionPlan for CachedExec {
         let rows = block.map(|block| block.rows()).ok_or_else(|| DataFusionError::Internal(format!("no partition {partition}")))?;
         let step = context.session_config().batch_size().max(1);
         let (table, columns) = (Arc::clone(&self.table), self.columns.clone());
-        let batches = (0..rows).step_by(step).map(move |first| Ok(table.decode(partition, &columns, first, step.min(rows - first))?));
+        let batches = (0..rows).step_by(step).flat_map(move |first| decode(&table, partition, &columns, first, step.min(rows - first)));
         let stream = RecordBatchStreamAdapter::new(self.schema(), futures::stream::iter(batches));
         Ok(Box::pin(cooperative(stream)))
     }
@@ -108,5 +110,18 @@ impl ExecutionPlan for CachedExec {
             None => Ok(Arc::new(statistics::project(&self.statistics, self.table.schema(), &self.columns))),
             Some(_) => Ok(Arc::new(Statistics::new_unknown(&self.schema()))),
         }
+    }
+}
+
+/// Rows as one batch; as several where their values are too many for the keys of a dictionary.
+fn decode(table: &CompactTable, partition: usize, columns: &[usize], first: usize, rows: usize) -> Vec<Result<RecordBatch>> {
+    match table.decode(partition, columns, first, rows) {
+        Err(ArrowError::DictionaryKeyOverflowError) if rows > 1 => {
+            let half = rows / 2;
+            let mut batches = decode(table, partition, columns, first, half);
+            batches.extend(decode(table, partition, columns, first + half, rows - half));
+            batches
+        }
+        batch => vec![batch.map_err(Into::into)],
     }
 }

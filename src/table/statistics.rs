@@ -1,6 +1,9 @@
 //! DataFusion's form of what a compact table knows of itself.
 
-use arrow::datatypes::{DataType, Schema};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int32Array, Int64Array, make_array};
+use arrow::datatypes::{DataType, IntervalUnit, Schema};
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, ScalarValue, Statistics};
 use stagefuse_runtime::{ColumnInfo, CompactTable};
@@ -38,7 +41,6 @@ fn of_column(info: &ColumnInfo, data_type: &DataType) -> ColumnStatistics {
 /// A number as a value of a column's type.
 fn scalar(number: i64, data_type: &DataType) -> Option<ScalarValue> {
     Some(match data_type {
-        DataType::Date32 => ScalarValue::Date32(Some(i32::try_from(number).ok()?)),
         DataType::Decimal128(precision, scale) => ScalarValue::Decimal128(Some(number.into()), *precision, *scale),
         DataType::Int8
         | DataType::Int16
@@ -48,6 +50,19 @@ fn scalar(number: i64, data_type: &DataType) -> Option<ScalarValue> {
         | DataType::UInt16
         | DataType::UInt32
         | DataType::UInt64 => ScalarValue::Int64(Some(number)).cast_to(data_type).ok()?,
+        DataType::Date32 | DataType::Time32(_) | DataType::Interval(IntervalUnit::YearMonth) => {
+            let array: ArrayRef = Arc::new(Int32Array::from(vec![i32::try_from(number).ok()?]));
+            ScalarValue::try_from_array(&retype(&array, data_type)?, 0).ok()?
+        }
+        DataType::Date64 | DataType::Time64(_) | DataType::Timestamp(..) | DataType::Duration(_) => {
+            let array: ArrayRef = Arc::new(Int64Array::from(vec![number]));
+            ScalarValue::try_from_array(&retype(&array, data_type)?, 0).ok()?
+        }
         _ => return None,
     })
+}
+
+/// A number under the name of a type that counts something in as many bits.
+fn retype(array: &ArrayRef, data_type: &DataType) -> Option<ArrayRef> {
+    Some(make_array(array.to_data().into_builder().data_type(data_type.clone()).build().ok()?))
 }

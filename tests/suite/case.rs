@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! # A comment.
-//! query                      -- or: `query ordered` where the order of rows is part of the answer
+//! query                      -- or: `query ordered` where the order of rows is part of the answer, `query exact` where the last bit of floats is
 //! SELECT k, count(*) FROM facts GROUP BY k
 //! set stagefuse.max_fields = 2
 //! stages native native       -- engine of each stage in mode `compiled` (`datafusion`: it gave up); `none`: nothing was taken over
@@ -19,6 +19,7 @@ pub struct Case {
     pub line: usize,
     pub sql: String,
     pub ordered: bool,
+    pub exact: bool,
     pub settings: Vec<String>,
     pub stages: Option<Vec<String>>,
     pub rows: Option<usize>,
@@ -38,7 +39,8 @@ pub fn parse(text: &str) -> Result<Vec<Case>, String> {
         let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
         let rest = rest.trim();
         if word == "query" {
-            cases.push(Case { line: number, ordered: rest == "ordered", ..Case::default() });
+            let is = |wanted| rest.split_whitespace().any(|word| word == wanted);
+            cases.push(Case { line: number, ordered: is("ordered"), exact: is("exact"), ..Case::default() });
             continue;
         }
         let case = cases.last_mut().ok_or_else(|| format!("line {number}: `query` must come first"))?;

@@ -95,7 +95,7 @@ impl Gen<'_> {
             Datum::Int(i) => Val::new(self.iconst(clif_type(repr), *i)),
             Datum::Float(bits) if repr == Repr::F32 => Val::new(self.b.ins().f32const(f64::from_bits(*bits) as f32)),
             Datum::Float(bits) => Val::new(self.b.ins().f64const(f64::from_bits(*bits))),
-            Datum::Str(_) => {
+            Datum::Str(_) | Datum::Bytes(_) => {
                 let (a, b) = match self.short_literal(lit) {
                     Some((lo, hi)) => (self.iconst(types::I64, i128::from(lo)), self.iconst(types::I64, i128::from(hi))),
                     None => {
@@ -111,13 +111,13 @@ impl Gen<'_> {
 
     /// The two words of a text literal that its reference holds whole.
     pub(crate) fn short_literal(&self, lit: Lit) -> Option<(u64, u64)> {
-        let Datum::Str(text) = &self.program.literals[lit].value else { return None };
+        let text = self.program.literals[lit].value.as_bytes()?;
         if text.len() > STR_INLINE as usize {
             return None;
         }
         let mut words = [0u8; 16];
         words[0] = text.len() as u8;
-        words[4..4 + text.len()].copy_from_slice(text.as_bytes());
+        words[4..4 + text.len()].copy_from_slice(text);
         let word = |at: usize| u64::from_le_bytes(words[at..at + 8].try_into().expect("eight bytes"));
         Some((word(0), word(8)))
     }

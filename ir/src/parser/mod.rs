@@ -16,7 +16,7 @@ use crate::program::{
     AccDecl, AccOp, AggregateDecl, CallDecl, Computed, Datum, GroupsDecl, InputDecl, JoinDecl, LimitDecl, Literal, OpaqueDecl, ParamDecl,
     Program, SortDecl, SortKey,
 };
-use crate::types::{Repr, SqlType, Stored, Type};
+use crate::types::{Repr, SqlType, Stored, TimeUnit, Type};
 
 /// Regions within regions, at most.
 pub const MAX_DEPTH: usize = 256;
@@ -391,16 +391,23 @@ impl<'a> Parser<'a> {
             "float32" => SqlType::Float32,
             "float64" => SqlType::Float64,
             "date32" => SqlType::Date32,
+            "date64" => SqlType::Date64,
+            "interval_months" => SqlType::IntervalMonths,
             "utf8" => SqlType::Utf8,
-            "decimal" => {
+            "binary" => SqlType::Binary,
+            name @ ("decimal" | "decimal32" | "decimal64") => {
                 self.expect('(')?;
                 let precision = self.number()?;
                 self.expect(',')?;
                 let scale = self.number()?;
                 self.expect(')')?;
-                SqlType::Decimal { precision, scale }
+                match name {
+                    "decimal32" => SqlType::Decimal32 { precision, scale },
+                    "decimal64" => SqlType::Decimal64 { precision, scale },
+                    _ => SqlType::Decimal { precision, scale },
+                }
             }
-            name => return Err(place.error(format!("unknown type `{name}`"))),
+            name => timed(name).ok_or_else(|| place.error(format!("unknown type `{name}`")))?,
         };
         self.register(Type::new(sql, false))
     }
@@ -425,9 +432,35 @@ impl<'a> Parser<'a> {
             Token::Int(value) => Datum::Int(*value),
             Token::Hex(bits) => Datum::Float(*bits),
             Token::Text(text) => Datum::Str(std::mem::take(text)),
+            Token::Word("bytes") => {
+                self.advance()?;
+                let place = self.place;
+                let Token::Text(text) = &self.token else { return Err(self.expected("a text of hexadecimal digits")) };
+                Datum::Bytes(bytes(text).ok_or_else(|| place.error("expected two hexadecimal digits for each byte"))?)
+            }
             _ => return Err(self.expected("a literal")),
         };
         self.advance()?;
         Ok(datum)
     }
+}
+
+/// The type of this name that has a unit of time.
+fn timed(name: &str) -> Option<SqlType> {
+    let (kind, unit) = name.split_once('_')?;
+    let unit = TimeUnit::ALL.iter().copied().find(|known| known.name() == unit)?;
+    match kind {
+        "time" => Some(SqlType::Time(unit)),
+        "timestamp" => Some(SqlType::Timestamp(unit)),
+        "duration" => Some(SqlType::Duration(unit)),
+        _ => None,
+    }
+}
+
+/// The bytes that a text of hexadecimal digits writes.
+fn bytes(text: &str) -> Option<Vec<u8>> {
+    let digits = text.as_bytes();
+    let digit = |digit: u8| char::from(digit).to_digit(16).map(|digit| digit as u8);
+    let pairs = digits.chunks(2).map(|pair| Some(digit(pair[0])? << 4 | digit(*pair.get(1)?)?));
+    pairs.collect()
 }

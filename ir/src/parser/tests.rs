@@ -5,7 +5,7 @@ const EVERYTHING: &str = r#"program {
   host0 "List(Int64)"
   host1 ""
   input0 "line\"item\n\u{7}ü" (int64, decimal(15,2):i64, utf8?)
-  input1 "" ()
+  input1 "" (date64, time_s?, time_ns, timestamp_ms, duration_us?, interval_months, decimal32(7,2), decimal64(18,-3), binary?)
   input2 "h" (host0?, int64) computed(boolean = opaque0(1), host1? = opaque0(2, 0)) handed
   input3 "" () computed(boolean = opaque0()) pinned
   lit0: decimal(15,-2) = -170141183460469231731687303715884105728
@@ -13,6 +13,9 @@ const EVERYTHING: &str = r#"program {
   lit2: int64? = null
   lit3: boolean = true
   lit4: float64 = 0x3ff0000000000000
+  lit5: binary = bytes "00ff7f"
+  lit6: binary = bytes ""
+  lit7: timestamp_us = -1
   opaque0 "regexp_like(c, 'x')" (utf8) -> boolean
   aggregate0 "corr(a, b)"
   aggregate1 ""

@@ -39,14 +39,22 @@ impl Range {
             SqlType::Boolean => Range::new(0, 1),
             SqlType::Int8 => Range::new(i8::MIN.into(), i8::MAX.into()),
             SqlType::Int16 => Range::new(i16::MIN.into(), i16::MAX.into()),
-            SqlType::Int32 | SqlType::Date32 => Range::new(i32::MIN.into(), i32::MAX.into()),
+            SqlType::Int32 | SqlType::Date32 | SqlType::IntervalMonths => Range::new(i32::MIN.into(), i32::MAX.into()),
             SqlType::Int64 => Range::new(i64::MIN.into(), i64::MAX.into()),
             SqlType::UInt8 => Range::new(0, u8::MAX.into()),
             SqlType::UInt16 => Range::new(0, u16::MAX.into()),
             SqlType::UInt32 => Range::new(0, u32::MAX.into()),
             SqlType::UInt64 => Range::new(0, u64::MAX.into()),
             SqlType::Decimal { .. } if ty.repr == Repr::I64 => Range::new(i64::MIN.into(), i64::MAX.into()),
-            SqlType::Decimal { .. } | SqlType::Float32 | SqlType::Float64 | SqlType::Utf8 | SqlType::Host(_) => Range::FULL,
+            SqlType::Date64
+            | SqlType::Time(_)
+            | SqlType::Timestamp(_)
+            | SqlType::Duration(_)
+            | SqlType::Decimal32 { .. }
+            | SqlType::Decimal64 { .. } => Range::new(i64::MIN.into(), i64::MAX.into()),
+            SqlType::Decimal { .. } | SqlType::Float32 | SqlType::Float64 | SqlType::Utf8 | SqlType::Binary | SqlType::Host(_) => {
+                Range::FULL
+            }
         }
     }
 

@@ -237,7 +237,7 @@ impl StageRanges<'_> {
                 Datum::Bool(value) => Range::exact(value.into()),
                 // A null has no values; engines hold it as zero.
                 Datum::Null => Range::exact(0),
-                Datum::Float(_) | Datum::Str(_) => all,
+                Datum::Float(_) | Datum::Str(_) | Datum::Bytes(_) => all,
             },
             Op::Unary(op, a) => self.unary(*op, *a, ty),
             Op::Binary(op, a, b) => {
@@ -290,7 +290,7 @@ fn input_column(program: &Program, input: Input, column: usize) -> Range {
 
 /// The range of an integer, date, boolean or decimal as another such type, before any check; `None` where it is not known.
 pub(super) fn convert(from: SqlType, to: SqlType, arg: Range) -> Option<Range> {
-    if from.is_float() || to.is_float() || from == SqlType::Utf8 || from.is_host() {
+    if from.is_float() || to.is_float() || from.is_host() || !from.default_repr().is_int() && from != SqlType::Boolean {
         return None;
     }
     let shift = i32::from(to.scale().unwrap_or(0)) - i32::from(from.scale().unwrap_or(0));

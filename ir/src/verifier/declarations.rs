@@ -3,7 +3,7 @@
 use super::{Errors, Law, Place};
 use crate::entities::{Groups, Input, Join, Lit, Stage};
 use crate::program::{AccOp, Datum, InputDecl, Literal, Program, Sink, Source, StageDecl};
-use crate::types::{Repr, SqlType, Stored, Type};
+use crate::types::{Repr, SqlType, Stored, TimeUnit, Type};
 
 /// Most digits of a decimal.
 const MAX_PRECISION: u8 = 38;
@@ -31,7 +31,7 @@ pub(super) fn verify(program: &Program, errors: &mut Errors) {
                     let held = if ty.sql.scale().is_some() { SqlType::Int64 } else { ty.sql };
                     int_fits(base.into(), held) && int_fits(last, held) && last <= i64::MAX.into()
                 }
-                Stored::Dictionary { entries } => ty.sql == SqlType::Utf8 && entries > 0,
+                Stored::Dictionary { entries } => ty.sql.default_repr() == Repr::Str && entries > 0,
             };
             errors.check(holds, Law::StoredColumns, || format!("{input}: a column of {ty} cannot lie as{stored}"));
         }
@@ -171,8 +171,14 @@ pub(super) fn verify_type(program: &Program, ty: Type, errors: &mut Errors) {
     if let SqlType::Host(host) = ty.sql {
         errors.check(program.host_types.is_valid(host), Law::Types, || format!("{host} is not declared"));
     }
-    if let SqlType::Decimal { precision, scale } = ty.sql {
-        let holds = (1..=MAX_PRECISION).contains(&precision) && scale.unsigned_abs() <= MAX_PRECISION;
+    let decimal = match ty.sql {
+        SqlType::Decimal { precision, scale } => Some((precision, scale, MAX_PRECISION)),
+        SqlType::Decimal32 { precision, scale } => Some((precision, scale, 9)),
+        SqlType::Decimal64 { precision, scale } => Some((precision, scale, 18)),
+        _ => None,
+    };
+    if let Some((precision, scale, most)) = decimal {
+        let holds = (1..=most).contains(&precision) && scale.unsigned_abs() <= most;
         errors.check(holds, Law::Types, || format!("there is no type {ty}"));
     }
     let narrow = matches!(ty.sql, SqlType::Decimal { .. }) && ty.repr == Repr::I64;
@@ -187,6 +193,7 @@ fn verify_literal(literal: &Literal) -> Result<(), String> {
     }
     let fits = match (value, ty.sql) {
         (Datum::Null, _) | (Datum::Bool(_), SqlType::Boolean) | (Datum::Str(_), SqlType::Utf8) => true,
+        (Datum::Bytes(_), SqlType::Binary) => true,
         (Datum::Float(bits), SqlType::Float32) => {
             let value = f64::from_bits(*bits);
             value.is_nan() || f64::from(value as f32).to_bits() == *bits
@@ -207,14 +214,17 @@ fn int_fits(value: i128, sql: SqlType) -> bool {
     match sql {
         SqlType::Int8 => i8::try_from(value).is_ok(),
         SqlType::Int16 => i16::try_from(value).is_ok(),
-        SqlType::Int32 | SqlType::Date32 => i32::try_from(value).is_ok(),
-        SqlType::Int64 => i64::try_from(value).is_ok(),
+        SqlType::Int32 | SqlType::Date32 | SqlType::IntervalMonths => i32::try_from(value).is_ok(),
+        SqlType::Time(TimeUnit::Second | TimeUnit::Millisecond) => i32::try_from(value).is_ok(),
+        SqlType::Int64 | SqlType::Date64 | SqlType::Time(_) | SqlType::Timestamp(_) | SqlType::Duration(_) => i64::try_from(value).is_ok(),
         SqlType::UInt8 => u8::try_from(value).is_ok(),
         SqlType::UInt16 => u16::try_from(value).is_ok(),
         SqlType::UInt32 => u32::try_from(value).is_ok(),
         SqlType::UInt64 => u64::try_from(value).is_ok(),
-        SqlType::Decimal { precision, .. } => 10u128.checked_pow(precision.into()).is_none_or(|end| value.unsigned_abs() < end),
-        SqlType::Boolean | SqlType::Float32 | SqlType::Float64 | SqlType::Utf8 | SqlType::Host(_) => false,
+        SqlType::Decimal { precision, .. } | SqlType::Decimal32 { precision, .. } | SqlType::Decimal64 { precision, .. } => {
+            10u128.checked_pow(precision.into()).is_none_or(|end| value.unsigned_abs() < end)
+        }
+        SqlType::Boolean | SqlType::Float32 | SqlType::Float64 | SqlType::Utf8 | SqlType::Binary | SqlType::Host(_) => false,
     }
 }
 

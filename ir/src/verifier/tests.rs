@@ -105,6 +105,10 @@ fn law_2_types() {
     breaks(";BODY", &cast("int32:i64"), Law::Types, &["s1: v10: int32 cannot be held as i64"]);
     breaks(";BODY", &cast("decimal(5,2):i32"), Law::Types, &["s1: v10: decimal(5,2) cannot be held as i32"]);
     breaks("lit0: int64 =", "lit0: int64:i32 =", Law::Types, &["int64 cannot be held as i32"]);
+    breaks("lit0: int64 =", "lit0: decimal32(10,2) =", Law::Types, &["there is no type decimal32(10,2)"]);
+    breaks("lit0: int64 =", "lit0: decimal64(19,2) =", Law::Types, &["there is no type decimal64(19,2)"]);
+    breaks("lit0: int64 =", "lit0: time_s:i64 =", Law::Types, &["time_s cannot be held as i64"]);
+    breaks("lit0: int64 =", "lit0: timestamp_ns:i32 =", Law::Types, &["timestamp_ns cannot be held as i32"]);
     keeps(";BODY", &cast("decimal(38,-38)"));
 }
 
@@ -127,6 +131,11 @@ fn law_3_literals() {
     keeps("lit0: int64 = 7", "lit0: float32 = 0x3ff8000000000000");
     keeps("lit0: int64 = 7", "lit0: float32 = 0x7ff8000000000001");
     keeps("lit0: int64 = 7", "lit0: uint64 = 18446744073709551615");
+    breaks("lit0: int64 = 7", "lit0: binary = \"\"", Law::Literals, &["lit0 = \"\" is no binary"]);
+    breaks("lit0: int64 = 7", "lit0: utf8 = bytes \"ff\"", Law::Literals, &["lit0 = bytes \"ff\" is no utf8"]);
+    breaks("lit0: int64 = 7", "lit0: time_ms = 2147483648", Law::Literals, &["lit0 = 2147483648 is no time_ms"]);
+    breaks("lit0: int64 = 7", "lit0: decimal32(3,1) = 1000", Law::Literals, &["lit0 = 1000 is no decimal32(3,1)"]);
+    keeps("lit0: int64 = 7", "lit0: duration_ns = 9223372036854775807");
     keeps("lit0: int64 = 7", "lit0: utf8 = \"\"");
 }
 

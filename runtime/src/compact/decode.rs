@@ -4,19 +4,21 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, PrimitiveArray, RecordBatch, RecordBatchOptions, StringViewBuilder, UInt32Array};
 use arrow::buffer::{Buffer, ScalarBuffer};
-use arrow::compute::{cast, take};
-use arrow::datatypes::{ArrowPrimitiveType, DataType, Date32Type, Decimal128Type, Int8Type, Int16Type, Int32Type, Int64Type, Schema};
+use arrow::compute::take;
+use arrow::datatypes::{ArrowPrimitiveType, DataType, Decimal128Type, Int8Type, Int16Type, Int32Type, Int64Type, Schema};
 use arrow::datatypes::{UInt8Type, UInt16Type, UInt32Type, UInt64Type};
 use arrow::error::ArrowError;
 use stagefuse_ir::Stored;
 
 use super::{BlockColumn, CompactTable};
+use crate::adapt::{adapt, retype};
+use crate::columns::arrow_type;
 
 impl CompactTable {
     /// Rows of a partition as Arrow has them: `columns` of the table's columns, `rows` rows from row `first` on.
     ///
     /// # Errors
-    /// Where there is no such partition, column or row.
+    /// Where there is no such partition, column or row, or a column is of a dictionary type whose keys do not suffice for so many rows.
     pub fn decode(&self, partition: usize, columns: &[usize], first: usize, rows: usize) -> Result<RecordBatch, ArrowError> {
         let block = self.partitions.get(partition).filter(|block| first + rows <= block.rows);
         let block = block
@@ -28,8 +30,8 @@ impl CompactTable {
                 return Err(ArrowError::InvalidArgumentError(format!("no column {column}")));
             };
             let field = Arc::clone(&self.schema.fields()[*column]);
-            let array = decode_column(encoded, info.stored, field.data_type(), first, rows)?;
-            arrays.push(if array.data_type() == field.data_type() { array } else { cast(&array, field.data_type())? });
+            let held = info.sql.map_or_else(|| field.data_type().clone(), arrow_type);
+            arrays.push(adapt(&decode_column(encoded, info.stored, &held, first, rows)?, field.data_type())?);
             fields.push(field);
         }
         let schema = Arc::new(Schema::new_with_metadata(fields, self.schema.metadata().clone()));
@@ -67,9 +69,12 @@ fn decode_column(column: &BlockColumn, stored: Stored, data_type: &DataType, fir
                 DataType::UInt16 => Arc::new(array!(UInt16Type)),
                 DataType::UInt32 => Arc::new(array!(UInt32Type)),
                 DataType::UInt64 => Arc::new(array!(UInt64Type)),
-                DataType::Date32 => Arc::new(array!(Date32Type)),
                 DataType::Decimal128(precision, scale) => Arc::new(array!(Decimal128Type).with_precision_and_scale(*precision, *scale)?),
-                other => return Err(ArrowError::InvalidArgumentError(format!("offsets of {other}"))),
+                other => match other.primitive_width() {
+                    Some(4) => return retype(&(Arc::new(array!(Int32Type)) as ArrayRef), other),
+                    Some(8) => return retype(&(Arc::new(array!(Int64Type)) as ArrayRef), other),
+                    _ => return Err(ArrowError::InvalidArgumentError(format!("offsets of {other}"))),
+                },
             })
         }
         _ => Err(ArrowError::InvalidArgumentError("numbers that stand for nothing".into())),
@@ -101,10 +106,11 @@ fn numbers(values: &Buffer, bytes: u32, first: usize, rows: usize) -> Box<dyn It
 #[cfg(test)]
 mod tests {
     use arrow::array::{
-        AsArray, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int8Array, Int64Array, ListArray, StringArray, UInt64Array,
+        AsArray, BinaryArray, BooleanArray, Date32Array, Decimal128Array, DictionaryArray, Float64Array, Int8Array, Int64Array, ListArray,
+        StringArray, Time32SecondArray, TimestampMicrosecondArray, UInt64Array,
     };
     use arrow::datatypes::Field;
-    use stagefuse_ir::SqlType;
+    use stagefuse_ir::{SqlType, TimeUnit};
 
     use super::*;
 
@@ -164,6 +170,37 @@ mod tests {
                 Some(SqlType::Boolean),
                 Arc::new((0..rows).map(|row| some(row).then_some(row % 2 == 0)).collect::<BooleanArray>()),
                 plain,
+            ),
+            (
+                "zoned",
+                Some(SqlType::Timestamp(TimeUnit::Microsecond)),
+                Arc::new(
+                    TimestampMicrosecondArray::from_iter((0..rows).map(|row| some(row).then_some(row * 1_000 - 77)))
+                        .with_timezone("+02:00"),
+                ),
+                narrow,
+            ),
+            (
+                "time",
+                Some(SqlType::Time(TimeUnit::Second)),
+                Arc::new((0..rows).map(|row| some(row).then_some(row as i32 % 200)).collect::<Time32SecondArray>()),
+                narrow,
+            ),
+            (
+                "bytes",
+                Some(SqlType::Binary),
+                Arc::new((0..rows).map(|row| some(row).then_some([0xff, row as u8])).collect::<BinaryArray>()),
+                plain,
+            ),
+            (
+                "packed",
+                Some(SqlType::Utf8),
+                Arc::new(
+                    (0..rows)
+                        .map(|row| some(row).then_some(["a", "b", "a text that is longer"][row as usize % 3]))
+                        .collect::<DictionaryArray<Int8Type>>(),
+                ),
+                |stored| stored == Stored::Dictionary { entries: 3 },
             ),
             ("l", None, Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>((0..rows).map(|row| Some(vec![Some(row)])))), plain),
         ]

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, new_empty_array};
 use arrow::buffer::{Buffer, NullBuffer};
-use arrow::compute::{cast, concat};
-use arrow::datatypes::{ArrowPrimitiveType, DataType, Date32Type, Decimal128Type, Int8Type, Int16Type, Int32Type, Int64Type, SchemaRef};
+use arrow::compute::concat;
+use arrow::datatypes::{ArrowPrimitiveType, DataType, Decimal128Type, Int8Type, Int16Type, Int32Type, Int64Type, IntervalUnit, SchemaRef};
 use arrow::datatypes::{UInt8Type, UInt16Type, UInt32Type, UInt64Type};
 use arrow::error::ArrowError;
 use stagefuse_ir::{SqlType, Stored};
 
 use super::{Block, BlockColumn, ColumnInfo, CompactTable, Dictionary};
+use crate::adapt::{adapt, retype};
 use crate::columns::arrow_type;
 
 /// Most different texts of a dictionary: their numbers take two bytes.
@@ -63,7 +64,7 @@ fn whole(batches: &[RecordBatch], column: usize, data_type: &DataType, held: &Da
         if array.data_type() != data_type {
             return Err(ArrowError::SchemaError(format!("column {column} is {}, not {data_type}", array.data_type())));
         }
-        arrays.push(if array.data_type() == held { Arc::clone(array) } else { cast(array, held)? });
+        arrays.push(adapt(array, held)?);
     }
     match arrays.as_slice() {
         [] => Ok(new_empty_array(held)),
@@ -93,7 +94,7 @@ fn column(sql: Option<SqlType>, parts: &[ArrayRef]) -> Result<(ColumnInfo, Vec<B
             })?;
             Ok((info, blocks))
         }
-        Some(sql) if sql.is_integer() || sql == SqlType::Date32 || sql.scale().is_some() => {
+        Some(sql) if sql.is_integer() || sql.is_temporal() || sql.scale().is_some() => {
             let Some(numbers) = in_parallel(parts, |part| Ok(numbers(part)))?.into_iter().collect::<Option<Vec<_>>>() else {
                 return as_it_is(info);
             };
@@ -157,7 +158,7 @@ fn few_texts(parts: &[ArrayRef]) -> Result<Option<Vec<Box<str>>>, ArrowError> {
     Ok((all.len() <= most).then(|| all.into_iter().map(Box::from).collect()))
 }
 
-/// Integers, days, or unscaled decimals, as 64 bits; `None` where one does not fit.
+/// Integers, what dates and times count, or unscaled decimals, as 64 bits; `None` where one does not fit.
 fn numbers(array: &ArrayRef) -> Option<Vec<i64>> {
     fn of<T: ArrowPrimitiveType<Native: TryInto<i64>>>(array: &ArrayRef) -> Option<Vec<i64>> {
         let array = array.as_primitive::<T>();
@@ -174,8 +175,13 @@ fn numbers(array: &ArrayRef) -> Option<Vec<i64>> {
         DataType::UInt16 => of::<UInt16Type>(array),
         DataType::UInt32 => of::<UInt32Type>(array),
         DataType::UInt64 => of::<UInt64Type>(array),
-        DataType::Date32 => of::<Date32Type>(array),
         DataType::Decimal128(..) => of::<Decimal128Type>(array),
+        DataType::Date32 | DataType::Time32(_) | DataType::Interval(IntervalUnit::YearMonth) => {
+            of::<Int32Type>(&retype(array, &DataType::Int32).ok()?)
+        }
+        DataType::Date64 | DataType::Time64(_) | DataType::Timestamp(..) | DataType::Duration(_) => {
+            of::<Int64Type>(&retype(array, &DataType::Int64).ok()?)
+        }
         _ => None,
     }
 }

@@ -3,9 +3,8 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayData, ArrayRef, AsArray, BooleanArray, StringViewBuilder, make_array};
+use arrow::array::{Array, ArrayData, ArrayRef, AsArray, BinaryViewArray, BooleanArray, StringViewArray, make_array};
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer};
-use arrow::compute::cast;
 use stagefuse_ir::abi::ColumnView;
 use stagefuse_ir::{EntityRef, Opaque, SqlType, Storage, Stored, Type, Value};
 
@@ -13,9 +12,10 @@ use super::level::Frame;
 use super::load;
 use super::scalar::cast::resize;
 use super::vector::{Data, Vector};
+use crate::adapt::adapt;
 use crate::arrays::Arrays;
 use crate::builtins::strings;
-use crate::columns::arrow_type;
+use crate::columns::{arrow_type, view_buffers, views};
 use crate::error::Error;
 
 pub(crate) fn eval(frame: &mut Frame<'_>, opaque: Opaque, args: &[Value]) -> Result<Rc<Vector>, Error> {
@@ -38,10 +38,9 @@ pub(crate) fn eval(frame: &mut Frame<'_>, opaque: Opaque, args: &[Value]) -> Res
         frame.kept.push(result);
         return Ok(Rc::new(Vector::new::<i64>((0..rows as i64).map(|row| first + row).collect(), valid)));
     }
-    let wanted = run.arrays.arrow_type(ty.sql);
-    let result = if *result.data_type() == wanted { result } else { cast(&result, &wanted)? };
+    let result = adapt(&result, &arrow_type(ty.sql))?;
     let vector = from_array(&result, ty, rows)?;
-    if ty.sql == SqlType::Utf8 {
+    if ty.sql.storage() == Storage::View {
         // Vectors and the output buffers refer to its text; operands may be what it refers to in turn.
         frame.kept.push(result);
     }
@@ -65,16 +64,17 @@ fn to_array(vector: &Rc<Vector>, ty: Type, rows: usize, arrays: &Arrays) -> Resu
         }
         Data::Bool(values) => Arc::new(BooleanArray::new(BooleanBuffer::collect_bool(rows, |row| values[row] != 0), nulls)),
         Data::Str(values) => {
-            let mut builder = StringViewBuilder::with_capacity(rows);
-            for (row, text) in values.iter().enumerate() {
-                if nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row)) {
-                    // SAFETY: vectors hold text that is alive, and text is UTF-8.
-                    builder.append_value(unsafe { std::str::from_utf8_unchecked(strings::bytes(text)) });
-                } else {
-                    builder.append_null();
-                }
+            // SAFETY: vectors hold text that is alive.
+            let bytes = |row: usize| unsafe { strings::bytes(&values[row]) };
+            let valid = |row: usize| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(row));
+            if ty.sql == SqlType::Binary {
+                let array: BinaryViewArray = (0..rows).map(|row| valid(row).then(|| bytes(row))).collect();
+                return Ok(Arc::new(array));
             }
-            Arc::new(builder.finish())
+            // SAFETY: text of vectors is UTF-8, and bytes that need not be are of another type.
+            let text = |row: usize| unsafe { std::str::from_utf8_unchecked(bytes(row)) };
+            let array: StringViewArray = (0..rows).map(|row| valid(row).then(|| text(row))).collect();
+            Arc::new(array)
         }
         Data::I8(values) => fixed(ty, bytes(values), rows, nulls)?,
         Data::I16(values) => fixed(ty, bytes(values), rows, nulls)?,
@@ -118,9 +118,8 @@ fn from_array(array: &ArrayRef, ty: Type, rows: usize) -> Result<Vector, Error> 
             view.values_bit = bits.offset() as u64;
         }
         Storage::View => {
-            let texts = array.as_string_view();
-            buffers.extend(texts.data_buffers().iter().map(|buffer| buffer.as_ptr()));
-            view.values = texts.views().as_ptr().cast();
+            buffers = view_buffers(array);
+            view.values = views(array).as_ptr().cast();
         }
         // Rows of host types have been looked after.
         Storage::Rows => return Err(Error::Internal("an array of a host type".into())),

@@ -162,7 +162,7 @@ impl Run {
                 let nulls = result.logical_null_count();
                 return Err(Error::Internal(format!("{ty} for {rows} rows came as {} values, {nulls} of them null", result.len())));
             }
-            columns.add(&result, *ty, first, &self.shared.arrays)?;
+            columns.add(&result, *ty, first)?;
             results.push(result);
         }
         Ok(())

@@ -56,7 +56,7 @@ impl Calls {
         self.groups.clear();
         // The first entry lies one stride into the table.
         self.groups.extend(self.buffers.words(0, rows).iter().map(|distance| (distance / u64::from(stride)) as usize - 1));
-        let operands = decl.operands.iter().enumerate().map(|(i, ty)| self.buffers.array(i + 1, rows, &arrays.arrow_type(ty.sql), arrays));
+        let operands = decl.operands.iter().enumerate().map(|(i, ty)| self.buffers.array(i + 1, 0..rows, &arrays.arrow_type(ty.sql), arrays));
         let operands = operands.collect::<Result<Vec<_>, _>>()?;
         for (call, accumulator) in decl.calls.iter().zip(&mut self.accumulators) {
             let args: Vec<ArrayRef> = call.args.iter().map(|arg| Arc::clone(&operands[*arg])).collect();

@@ -8,10 +8,10 @@ mod tables;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{Field, Schema};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
-use stagefuse_ir::{EntityRef, Source, SqlType, parser, verifier};
-use stagefuse_runtime::{Engine, Error, Flow, OpaqueExpr, Run, RunConfig, Unlimited};
+use stagefuse_ir::{EntityRef, Source, parser, verifier};
+use stagefuse_runtime::{Engine, Error, Flow, OpaqueExpr, Run, RunConfig, Unlimited, arrow_type};
 
 /// One output row, printed.
 pub type Row = Vec<String>;
@@ -23,7 +23,7 @@ pub fn run_with(program: &str, inputs: &[Vec<RecordBatch>], opaques: Vec<Arc<dyn
         panic!("{errors:#?}");
     }
     let fields: Vec<Field> =
-        program.output.iter().enumerate().map(|(at, ty)| Field::new(format!("c{at}"), data_type(ty.sql), ty.nullable)).collect();
+        program.output.iter().enumerate().map(|(at, ty)| Field::new(format!("c{at}"), arrow_type(ty.sql), ty.nullable)).collect();
     let run = Run::new(RunConfig {
         host_types: vec![],
         program: Arc::clone(&program),
@@ -81,27 +81,6 @@ fn print(batch: &RecordBatch) -> Vec<Row> {
     let options = FormatOptions::default().with_null("null");
     let columns: Vec<_> = batch.columns().iter().map(|column| ArrayFormatter::try_new(column, &options).expect("printable")).collect();
     (0..batch.num_rows()).map(|row| columns.iter().map(|column| column.value(row).to_string()).collect()).collect()
-}
-
-/// The Arrow type of an output column.
-pub fn data_type(sql: SqlType) -> DataType {
-    match sql {
-        SqlType::Boolean => DataType::Boolean,
-        SqlType::Int8 => DataType::Int8,
-        SqlType::Int16 => DataType::Int16,
-        SqlType::Int32 => DataType::Int32,
-        SqlType::Int64 => DataType::Int64,
-        SqlType::UInt8 => DataType::UInt8,
-        SqlType::UInt16 => DataType::UInt16,
-        SqlType::UInt32 => DataType::UInt32,
-        SqlType::UInt64 => DataType::UInt64,
-        SqlType::Float32 => DataType::Float32,
-        SqlType::Float64 => DataType::Float64,
-        SqlType::Decimal { precision, scale } => DataType::Decimal128(precision, scale),
-        SqlType::Date32 => DataType::Date32,
-        SqlType::Utf8 => DataType::Utf8View,
-        SqlType::Host(_) => panic!("tests here declare no host type"),
-    }
 }
 
 /// Prints a value that may be null.

@@ -1,5 +1,6 @@
 //! Casts between the types whose rules the IR shares with Arrow.
 
+use arrow::datatypes::DataType;
 use datafusion::physical_expr::expressions::CastExpr;
 use stagefuse_ir::{SqlType, UnaryOp, Value};
 
@@ -16,7 +17,10 @@ impl Lowering {
         let from = scope.s.ty(value);
         let to = to.with_nullable(from.nullable);
         if from.sql == to.sql {
-            return Ok(Some(value));
+            // A time zone is taken on or left by moving the timestamp; FixedSizeBinary refuses what has another size.
+            let known = cast.expr().data_type(scope.schema).is_ok_and(|from| types::same_zone(&from, cast.cast_type()));
+            let is_sized = matches!(cast.cast_type(), DataType::FixedSizeBinary(_));
+            return Ok(Some(value).filter(|_| known && !is_sized));
         }
         let (f, t) = (from.sql, to.sql);
         let signed = |sql: SqlType| sql.is_integer() && !sql.is_unsigned();

@@ -22,6 +22,8 @@ pub(crate) fn datum(value: &ScalarValue) -> Option<(SqlType, Datum)> {
         return Some((sql, Datum::Null));
     }
     let datum = match value {
+        ScalarValue::Dictionary(_, inner) => return self::datum(inner),
+        ScalarValue::RunEndEncoded(_, _, inner) => return self::datum(inner),
         ScalarValue::Boolean(Some(b)) => Datum::Bool(*b),
         ScalarValue::Int8(Some(i)) => Datum::Int((*i).into()),
         ScalarValue::Int16(Some(i)) => Datum::Int((*i).into()),
@@ -32,6 +34,26 @@ pub(crate) fn datum(value: &ScalarValue) -> Option<(SqlType, Datum)> {
         ScalarValue::UInt32(Some(i)) => Datum::Int((*i).into()),
         ScalarValue::UInt64(Some(i)) => Datum::Int((*i).into()),
         ScalarValue::Decimal128(Some(i), _, _) => Datum::Int(*i),
+        ScalarValue::Decimal32(Some(i), _, _) => Datum::Int((*i).into()),
+        ScalarValue::Decimal64(Some(i), _, _) => Datum::Int((*i).into()),
+        ScalarValue::Time32Second(Some(i)) | ScalarValue::Time32Millisecond(Some(i)) | ScalarValue::IntervalYearMonth(Some(i)) => {
+            Datum::Int((*i).into())
+        }
+        ScalarValue::Date64(Some(i))
+        | ScalarValue::Time64Microsecond(Some(i))
+        | ScalarValue::Time64Nanosecond(Some(i))
+        | ScalarValue::TimestampSecond(Some(i), _)
+        | ScalarValue::TimestampMillisecond(Some(i), _)
+        | ScalarValue::TimestampMicrosecond(Some(i), _)
+        | ScalarValue::TimestampNanosecond(Some(i), _)
+        | ScalarValue::DurationSecond(Some(i))
+        | ScalarValue::DurationMillisecond(Some(i))
+        | ScalarValue::DurationMicrosecond(Some(i))
+        | ScalarValue::DurationNanosecond(Some(i)) => Datum::Int((*i).into()),
+        ScalarValue::Binary(Some(bytes))
+        | ScalarValue::LargeBinary(Some(bytes))
+        | ScalarValue::BinaryView(Some(bytes))
+        | ScalarValue::FixedSizeBinary(_, Some(bytes)) => Datum::Bytes(bytes.clone()),
         ScalarValue::Float32(Some(f)) => Datum::Float(f64::from(*f).to_bits()),
         ScalarValue::Float64(Some(f)) => Datum::Float(f.to_bits()),
         ScalarValue::Utf8(Some(s)) | ScalarValue::LargeUtf8(Some(s)) | ScalarValue::Utf8View(Some(s)) => Datum::Str(s.clone()),

@@ -151,12 +151,18 @@ impl Lowering {
             (Some(sa), Some(sb)) => (self.rescale_up(scope.s, a, (sb - sa).max(0))?, self.rescale_up(scope.s, b, (sa - sb).max(0))?),
             // Arrow 59 holds -0.0 and 0.0 equal; the IR's order does not. A sum with 0.0 turns one into the other.
             _ if ta.sql == tb.sql && ta.sql.is_float() => (self.unsigned_zero(scope.s, a), self.unsigned_zero(scope.s, b)),
-            _ if ta.sql == tb.sql && !ta.sql.is_host() => (a, b),
+            _ if ta.sql == tb.sql && !ta.sql.is_host() && self.one_zone(scope, binary.left(), binary.right()) => (a, b),
             _ => return Ok(None),
         };
         let own = matches!(op, BinaryOp::Distinct | BinaryOp::NotDistinct);
         let nullable = !own && (ta.nullable || tb.nullable);
         Ok(Some(scope.s.binary(op, a, b, Type::boolean(nullable))))
+    }
+
+    /// Whether two expressions have no time zones, or the same.
+    fn one_zone(&self, scope: &Scope<'_>, a: &Arc<dyn PhysicalExpr>, b: &Arc<dyn PhysicalExpr>) -> bool {
+        let (a, b) = (a.data_type(scope.schema), b.data_type(scope.schema));
+        a.is_ok_and(|a| b.is_ok_and(|b| types::same_zone(&a, &b)))
     }
 
     /// A float with 0.0 in the place of -0.0; other values as they are.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use arrow::compute::cast;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::logical_expr::Volatility;
@@ -11,7 +10,7 @@ use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use stagefuse_ir::{Op, OpaqueDecl, Value};
-use stagefuse_runtime::OpaqueExpr;
+use stagefuse_runtime::{OpaqueExpr, adapt};
 
 use super::Scope;
 use crate::lower::{Lowering, Result, declined};
@@ -67,10 +66,7 @@ struct HostExpr {
 
 impl OpaqueExpr for HostExpr {
     fn evaluate(&self, args: &[ArrayRef], rows: usize) -> std::result::Result<ArrayRef, Box<dyn std::error::Error + Send + Sync>> {
-        let columns = args.iter().zip(self.schema.fields()).map(|(arg, field)| match arg.data_type() == field.data_type() {
-            true => Ok(Arc::clone(arg)),
-            false => cast(arg, field.data_type()),
-        });
+        let columns = args.iter().zip(self.schema.fields()).map(|(arg, field)| adapt(arg, field.data_type()));
         let columns = columns.collect::<std::result::Result<Vec<_>, _>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         let batch = RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?;
