@@ -125,7 +125,7 @@ impl Gen<'_> {
             Op::Unary(unary, a) => !unary.can_fail() && no_text(&[a]) && self.ty(*a).repr != Repr::I128,
             Op::Binary(binary, a, b) => !binary.can_fail() && (no_text(&[a, b]) || self.short_text_equality(*binary, *a, *b).is_some()),
             Op::In(a, lits) => lits.len() <= 8 && (no_text(&[a]) || lits.iter().all(|lit| self.short_literal(*lit).is_some())),
-            Op::If(..) | Op::Like(..) | Op::Substr(..) | Op::Opaque(..) => false,
+            Op::If(..) | Op::Like(..) | Op::Ilike(..) | Op::Substr(..) | Op::Call(..) | Op::Opaque(..) => false,
         }
     }
 

@@ -8,7 +8,10 @@ use arrow::array::{
 use arrow::datatypes::{Field, Schema};
 use stagefuse_compiler::{CompiledStage, Options, compile};
 use stagefuse_ir::builder::{ProgramBuilder, StageBuilder};
-use stagefuse_ir::{AccDecl, AccOp, BinaryOp, Datum, GroupsDecl, Op, Program, Repr, Sink, Source, SqlType, TimeUnit, Type, UnaryOp, Value};
+use stagefuse_ir::{
+    AccDecl, AccOp, BinaryOp, Datum, Function, GroupsDecl, Kind, Op, Program, Repr, Sink, Source, SqlType, TimePart, TimeUnit, Type,
+    UnaryOp, Value,
+};
 use stagefuse_runtime::{Engine, Flow, Run, RunConfig, Unlimited, arrow_type, builtins};
 
 const INT64: Type = Type::new(SqlType::Int64, true);
@@ -191,9 +194,9 @@ fn agree_binary(op: BinaryOp, a: Type, b: Type, result: Type) {
 
 #[test]
 fn integers() {
-    use BinaryOp::{Add, AddChecked, BitAnd, BitOr, BitXor, Div, Mul, MulChecked, Rem, Sub, SubChecked};
+    use BinaryOp::{Add, AddChecked, BitAnd, BitOr, BitXor, Div, Mul, MulChecked, Rem, ShiftLeft, ShiftRight, Sub, SubChecked};
     for ty in [INT64, INT32, UINT32] {
-        for op in [Add, Sub, Mul, AddChecked, SubChecked, MulChecked, Div, Rem, BitAnd, BitOr, BitXor] {
+        for op in [Add, Sub, Mul, AddChecked, SubChecked, MulChecked, Div, Rem, BitAnd, BitOr, BitXor, ShiftLeft, ShiftRight] {
             agree_binary(op, ty, ty, ty);
         }
     }
@@ -358,6 +361,73 @@ fn text() {
                 s.binary(op, v[0], lit, BOOL)
             });
         }
+    }
+}
+
+/// Every function, over edge values of the kinds that it takes.
+#[test]
+fn functions() {
+    let types = |kind: Kind| match kind {
+        Kind::Boolean => BOOL,
+        Kind::Whole => INT64,
+        Kind::Float => FLOAT,
+        Kind::Text => TEXT,
+    };
+    let number = |p: &mut ProgramBuilder, s: &mut StageBuilder, number: i64| {
+        let lit = p.literal(INT64.with_nullable(false), Datum::Int(number.into()));
+        s.op(Op::Literal(lit), INT64.with_nullable(false))
+    };
+    for function in Function::ALL.iter().copied() {
+        let result = types(function.result());
+        let operands: Vec<Type> = function.operands().iter().map(|kind| types(*kind)).collect();
+        match function {
+            // A text repeated for the greatest number of times does not fit; nor does what is padded to that.
+            Function::Repeat | Function::PadStart | Function::PadEnd => {
+                for count in [-1, 0, 1, 5, 20] {
+                    agree(function.name(), &[TEXT, TEXT], result, |p, s, v| {
+                        let mut args = vec![v[0], number(p, s, count), v[1]];
+                        args.truncate(operands.len());
+                        s.op(Op::Call(function, args), result)
+                    });
+                }
+            }
+            Function::TimePart | Function::TimeTrunc => {
+                for per_second in [0, 1, 1_000, 1_000_000, 1_000_000_000] {
+                    let parts = [TimePart::Year, TimePart::Week, TimePart::Quarter, TimePart::Microseconds];
+                    for part in parts.iter().filter(|part| function == Function::TimePart || **part != TimePart::Microseconds) {
+                        if function == Function::TimeTrunc && per_second == 0 {
+                            continue;
+                        }
+                        agree(function.name(), &[INT64], result, |p, s, v| {
+                            let args = vec![v[0], number(p, s, per_second), number(p, s, *part as i64)];
+                            s.op(Op::Call(function, args), result)
+                        });
+                    }
+                }
+            }
+            Function::TimeAdd => {
+                for (per_second, back) in [(0, 0), (1_000, 1), (1_000_000_000, 0)] {
+                    agree(function.name(), &[INT64], result, |p, s, v| {
+                        let rest = [per_second, 1, -2, 3, back].map(|n| number(p, s, n));
+                        s.op(Op::Call(function, [v[0]].into_iter().chain(rest).collect()), result)
+                    });
+                }
+            }
+            Function::Day => {
+                agree(function.name(), &[INT64], result, |p, s, v| {
+                    let unit = number(p, s, 1_000_000);
+                    s.op(Op::Call(function, vec![v[0], unit]), result)
+                });
+            }
+            _ => agree(function.name(), &operands, result, |_, s, v| s.op(Op::Call(function, v.to_vec()), result)),
+        }
+    }
+    agree("concat", &[TEXT, TEXT, TEXT], TEXT, |_, s, v| s.op(Op::Call(Function::Concat, v.to_vec()), TEXT));
+    for pattern in ["A%", "%BYTE", "日%", "%een_BYT_", "K%"] {
+        agree("ilike", &[TEXT], BOOL, |p, s, v| {
+            let pattern = p.literal(TEXT.with_nullable(false), Datum::Str(pattern.into()));
+            s.op(Op::Ilike(v[0], pattern), BOOL)
+        });
     }
 }
 

@@ -41,12 +41,14 @@ pub enum ErrorCode {
     Cast = 3,
     /// `substr` with a negative count.
     NegativeSubstringLength = 4,
+    /// A function that is not defined for its operands.
+    Function = 5,
 }
 
 impl ErrorCode {
     /// Every code.
     pub const ALL: &'static [ErrorCode] =
-        &[ErrorCode::Overflow, ErrorCode::DivideByZero, ErrorCode::Cast, ErrorCode::NegativeSubstringLength];
+        &[ErrorCode::Overflow, ErrorCode::DivideByZero, ErrorCode::Cast, ErrorCode::NegativeSubstringLength, ErrorCode::Function];
 
     /// The code of this number.
     pub fn from_i32(code: i32) -> Option<Self> {
@@ -424,6 +426,10 @@ macro_rules! for_each_builtin {
             /// A 128-bit integer rescaled by 10 to the power of `shift` (negative: rounded half away from zero) and checked against
             /// `precision`, into `out`; returns 1 where it does not fit, else 0.
             decimal_rescale(out: Ptr, lo: I64, hi: I64, shift: I32, precision: I32) -> I32;
+            /// Calls function number `function` with `count` operands, 16 bytes each (see [`crate::function`]); writes the result to `out`. Long text
+            /// lies in this worker's scratch memory, which stays until the stage's rows have been flushed. Returns 0, or 1 where the result is null,
+            /// or 2 where the call failed: the error, raised by value number `value` of the running stage, waits in the worker then.
+            function_call(worker: Ptr, function: I32, value: I32, args: Ptr, count: I32, out: Ptr) -> I32;
             /// C's fmod.
             f64_rem(a: F64, b: F64) -> F64;
         }

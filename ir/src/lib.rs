@@ -9,6 +9,7 @@
 pub mod abi;
 pub mod builder;
 pub mod entities;
+pub mod function;
 pub mod layout;
 pub mod op;
 pub mod parser;
@@ -20,6 +21,7 @@ pub mod verifier;
 
 pub use cranelift_entity::{EntityRef, PrimaryMap};
 pub use entities::{Aggregate, Groups, HostType, Input, Join, Limit, Lit, Opaque, Param, Sort, Stage, Value};
+pub use function::{Function, Kind, TimePart};
 pub use op::{BinaryOp, Nulls, Op, Region, UnaryOp};
 pub use program::{
     AccDecl, AccOp, AggregateDecl, CallDecl, Computed, Datum, Expand, GroupsDecl, InputDecl, JoinDecl, JoinRows, LimitDecl, Literal,

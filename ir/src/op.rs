@@ -1,6 +1,7 @@
 //! Scalar operations, each declared once. Printer, parser, verifier and both engines match on these tables exhaustively.
 
 use crate::entities::{Lit, Opaque, Param, Value};
+use crate::function::Function;
 
 /// What an operation does with nulls.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -62,7 +63,8 @@ operations! {
         IsTrue = "is_true", Own, false;
         /// Change of type that cannot fail: integer to wider integer, integer or decimal to float, float to float,
         /// integer to decimal that provably fits (scaled up), decimal to decimal of the same scale (another representation or
-        /// precision, where the range proves that it fits), date32 to and from int32, boolean to integer, any type to itself.
+        /// precision, where the range proves that it fits), what counts days, times or the like to and from the
+        /// integer of its width, boolean to integer, any type to itself.
         /// Adds nullability where the result type has it.
         Convert = "convert", Strict, false;
         /// Change of type that may fail with `Cast` or `Overflow`: integer to any integer, float to integer (truncating), integer to
@@ -110,6 +112,10 @@ operations! {
         BitOr = "bit_or", Strict, false;
         /// Bitwise exclusive or. Integers.
         BitXor = "bit_xor", Strict, false;
+        /// Bits moved to the left by the second operand, modulo the type's width. Integers.
+        ShiftLeft = "shift_left", Strict, false;
+        /// Bits moved to the right by the second operand, modulo the type's width; the sign stays. Integers.
+        ShiftRight = "shift_right", Strict, false;
         /// Equal. Operands of one SQL type (decimals: one scale). Floats compare in IEEE 754 totalOrder, as Arrow does: NaN equals
         /// itself and is greatest, -0.0 is less than 0.0. Text compares bytes, booleans false before true.
         Eq = "eq", Strict, false;
@@ -162,6 +168,10 @@ pub enum Op {
     In(Value, Vec<Lit>),
     /// `like v0 lit0`: SQL's LIKE with `%`, `_` and the escape `\`. Strict.
     Like(Value, Lit),
+    /// `ilike v0 lit0`: LIKE without regard to small and capital letters. Strict.
+    Ilike(Value, Lit),
+    /// `call upper(v0)`: a function of its table. Strict in all operands.
+    Call(Function, Vec<Value>),
     /// `substr v0, v1, v2`: characters from position `v1` (1-based, may lie before the start), `v2` many (int64); `substr v0, v1` to the end.
     /// A negative count fails with `NegativeSubstringLength`. Strict.
     Substr(Value, Value, Option<Value>),
@@ -174,7 +184,7 @@ impl Op {
     pub fn for_each_operand(&self, f: &mut impl FnMut(Value)) {
         match self {
             Op::Literal(_) | Op::Param(_) => {}
-            Op::Unary(_, a) | Op::In(a, _) | Op::Like(a, _) => f(*a),
+            Op::Unary(_, a) | Op::In(a, _) | Op::Like(a, _) | Op::Ilike(a, _) => f(*a),
             Op::Binary(_, a, b) => {
                 f(*a);
                 f(*b);
@@ -195,14 +205,15 @@ impl Op {
                     f(*count);
                 }
             }
-            Op::Opaque(_, args) => args.iter().for_each(|v| f(*v)),
+            Op::Opaque(_, args) | Op::Call(_, args) => args.iter().for_each(|v| f(*v)),
         }
     }
 
     /// Whether evaluating the operation can raise an error, nested regions included.
     pub fn can_fail(&self) -> bool {
         match self {
-            Op::Literal(_) | Op::Param(_) | Op::In(..) | Op::Like(..) => false,
+            Op::Literal(_) | Op::Param(_) | Op::In(..) | Op::Like(..) | Op::Ilike(..) => false,
+            Op::Call(function, _) => function.can_fail(),
             Op::Unary(op, _) => op.can_fail(),
             Op::Binary(op, ..) => op.can_fail(),
             Op::Substr(_, _, count) => count.is_some(),

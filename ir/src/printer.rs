@@ -454,6 +454,8 @@ impl<'a> Printer<'a> {
             }
             Op::In(a, list) => self.line(format_args!("{head} = in {a} [{}]{}", List(list.iter()), self.literals(list))),
             Op::Like(a, pattern) => self.line(format_args!("{head} = like {a} {pattern}{}", self.literals(&[*pattern]))),
+            Op::Ilike(a, pattern) => self.line(format_args!("{head} = ilike {a} {pattern}{}", self.literals(&[*pattern]))),
+            Op::Call(function, args) => self.line(format_args!("{head} = call {}({})", function.name(), List(args.iter()))),
             Op::Substr(a, start, None) => self.line(format_args!("{head} = substr {a}, {start}")),
             Op::Substr(a, start, Some(count)) => self.line(format_args!("{head} = substr {a}, {start}, {count}")),
             Op::Opaque(opaque, args) => self.line(format_args!("{head} = {opaque}({})", List(args.iter()))),

@@ -43,7 +43,7 @@ fn the_compress_table_lists_set_bits() {
 fn numbers() {
     assert_eq!([Status::Ok as i32, Status::Error as i32, Status::Done as i32], [0, 1, 2]);
     let codes: Vec<i32> = ErrorCode::ALL.iter().map(|code| *code as i32).collect();
-    assert_eq!(codes, [1, 2, 3, 4]);
+    assert_eq!(codes, [1, 2, 3, 4, 5]);
     assert!(ErrorCode::ALL.iter().all(|code| ErrorCode::from_i32(*code as i32) == Some(*code)));
     assert_eq!(ErrorCode::from_i32(0), None);
     assert_eq!(JOIN_NEXT, 0);

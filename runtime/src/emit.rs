@@ -38,8 +38,9 @@ impl Output {
     /// Makes a batch of some of the buffered rows; two where their values are too many for a dictionary's keys.
     fn push(&mut self, first: usize, rows: usize, arrays: &Arrays) -> Result<(), Error> {
         let fields = self.schema.fields().iter().enumerate();
-        let columns =
-            fields.map(|(column, field)| self.buffers.array(column, first..first + rows, field.data_type(), arrays)).collect::<Result<Vec<_>, _>>();
+        let columns = fields
+            .map(|(column, field)| self.buffers.array(column, first..first + rows, field.data_type(), arrays))
+            .collect::<Result<Vec<_>, _>>();
         match columns {
             Err(Error::Arrow(ArrowError::DictionaryKeyOverflowError)) if rows > 1 => {
                 self.push(first, rows / 2, arrays)?;

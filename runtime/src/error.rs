@@ -38,6 +38,7 @@ fn describe(code: ErrorCode) -> &'static str {
         ErrorCode::Overflow => "Arithmetic overflow",
         ErrorCode::DivideByZero => "Divide by zero error",
         ErrorCode::Cast => "Cast error: the value does not fit the target type",
+        ErrorCode::Function => "a function is not defined for its operands",
         ErrorCode::NegativeSubstringLength => "negative substring length not allowed",
     }
 }

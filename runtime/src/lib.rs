@@ -15,6 +15,7 @@ mod compact;
 mod config;
 mod emit;
 mod error;
+mod functions;
 mod interpreter;
 mod literals;
 mod matchers;

@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use arrow::array::{Scalar, StringArray};
+use arrow::compute::ilike;
 use memchr::memmem;
 use stagefuse_ir::abi::StrRef;
 use stagefuse_ir::{Lit, Op, Program, Repr, StageDecl, StmtKind};
@@ -13,6 +15,8 @@ use crate::builtins::strings;
 pub(crate) enum Matcher {
     /// LIKE.
     Like(Like),
+    /// ILIKE.
+    Ilike(Ilike),
     /// IN over numbers: the words of the literal table.
     Words(HashSet<[u64; 2]>),
     /// IN over text.
@@ -29,6 +33,8 @@ impl Matcher {
             Matcher::Texts(set) => set.contains(unsafe { strings::bytes(&text) }),
             // SAFETY: as above.
             Matcher::Like(like) => like.matches(unsafe { strings::bytes(&text) }),
+            // SAFETY: as above.
+            Matcher::Ilike(ilike) => ilike.matches(unsafe { strings::bytes(&text) }),
         }
     }
 }
@@ -39,6 +45,7 @@ pub(crate) fn prepare(program: &Program, stage: &StageDecl, literals: &[[u64; 2]
     let mut visit = |value: stagefuse_ir::Value, op: &Op| {
         let matcher = match op {
             Op::Like(_, lit) => Matcher::Like(Like::new(bytes(program, *lit))),
+            Op::Ilike(_, lit) => Matcher::Ilike(Ilike::new(bytes(program, *lit))),
             Op::In(arg, lits) if stage.values[*arg].repr == Repr::Str => {
                 Matcher::Texts(lits.iter().map(|lit| bytes(program, *lit).into()).collect())
             }
@@ -71,6 +78,32 @@ fn walk(value: stagefuse_ir::Value, op: &Op, visit: &mut impl FnMut(stagefuse_ir
 
 fn bytes(program: &Program, lit: Lit) -> &[u8] {
     program.literals[lit].value.as_bytes().unwrap_or_default()
+}
+
+/// A pattern that takes small and capital letters for the same.
+#[derive(Debug)]
+pub(crate) struct Ilike {
+    /// The pattern in small letters, if it is ASCII.
+    like: Option<Like>,
+    pattern: Scalar<StringArray>,
+}
+
+impl Ilike {
+    fn new(pattern: &[u8]) -> Self {
+        let like = pattern.is_ascii().then(|| Like::new(&pattern.to_ascii_lowercase()));
+        Ilike { like, pattern: StringArray::new_scalar(String::from_utf8_lossy(pattern)) }
+    }
+
+    fn matches(&self, text: &[u8]) -> bool {
+        match &self.like {
+            Some(like) if text.is_ascii() => like.matches(&text.to_ascii_lowercase()),
+            // Unicode's rules, as Arrow applies them.
+            _ => {
+                let text = StringArray::new_scalar(String::from_utf8_lossy(text));
+                ilike(&text, &self.pattern).is_ok_and(|found| found.value(0))
+            }
+        }
+    }
 }
 
 /// A LIKE pattern, in the quickest form that it allows.

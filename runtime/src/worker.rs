@@ -11,6 +11,7 @@ use stagefuse_ir::{EntityRef, Groups, Input, Sink, Stage};
 use crate::builtins::strings;
 use crate::emit::Output;
 use crate::error::Error;
+use crate::functions::Scratch;
 use crate::run::Run;
 use crate::run::shared::Shared;
 use crate::tables::calls::Calls;
@@ -41,6 +42,9 @@ pub struct Worker {
     place: u64,
     arena: Bump,
     arena_counted: usize,
+    /// Text that functions make.
+    pub(crate) scratch: Scratch,
+    scratch_counted: usize,
     error: Option<Error>,
     shared: Arc<Shared>,
 }
@@ -81,6 +85,8 @@ impl Worker {
             place: 0,
             arena: Bump::new(),
             arena_counted: 0,
+            scratch: Scratch::default(),
+            scratch_counted: 0,
             error: None,
             shared,
         });
@@ -202,8 +208,11 @@ impl Worker {
     /// Counts what the arena has taken since the last call. Once per morsel.
     pub(crate) fn count_arena(&mut self) -> Result<(), Error> {
         let held = self.arena.allocated_bytes();
-        let more = held - self.arena_counted;
+        let scratch = self.scratch.bytes();
+        // Scratch memory is used again and again: what it once took stays counted.
+        let more = held - self.arena_counted + scratch.saturating_sub(self.scratch_counted);
         self.arena_counted = held;
+        self.scratch_counted = self.scratch_counted.max(scratch);
         if more > 0 { self.shared.memory.grow(more) } else { Ok(()) }
     }
 

@@ -424,6 +424,7 @@ pub(crate) fn host_error(error: Error) -> DataFusionError {
             ErrorCode::Overflow => ArrowError::ArithmeticOverflow("Overflow happened on: a value does not fit its type".to_string()).into(),
             ErrorCode::DivideByZero => ArrowError::DivideByZero.into(),
             ErrorCode::Cast => ArrowError::CastError("Can't cast a value: it does not fit the target type".to_string()).into(),
+            ErrorCode::Function => DataFusionError::Execution("a function is not defined for its operands".to_string()),
             ErrorCode::NegativeSubstringLength => DataFusionError::Execution("negative substring length not allowed".to_string()),
         },
         Error::Memory(error) => inner(error, DataFusionError::ResourcesExhausted),

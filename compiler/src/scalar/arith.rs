@@ -73,6 +73,9 @@ impl Gen<'_> {
                         BinaryOp::BitAnd => self.b.ins().band(x, y),
                         BinaryOp::BitOr => self.b.ins().bor(x, y),
                         BinaryOp::BitXor => self.b.ins().bxor(x, y),
+                        BinaryOp::ShiftLeft => self.b.ins().ishl(x, y),
+                        BinaryOp::ShiftRight if ty.sql.is_unsigned() => self.b.ins().ushr(x, y),
+                        BinaryOp::ShiftRight => self.b.ins().sshr(x, y),
                         other => return unsupported(format!("{} of {ty}", other.name())),
                     }
                 }

@@ -2,6 +2,7 @@
 
 mod arith;
 mod boolean;
+mod call;
 mod cast;
 mod compare;
 mod date;
@@ -34,7 +35,8 @@ impl Gen<'_> {
             Op::Binary(op, a, b) => self.binary(value, *op, *a, *b),
             Op::If(condition, then, otherwise) => self.conditional(value, *condition, then, otherwise),
             Op::In(a, lits) => self.in_list(value, *a, lits),
-            Op::Like(a, _) => self.like(value, *a),
+            Op::Like(a, _) | Op::Ilike(a, _) => self.like(value, *a),
+            Op::Call(function, args) => self.function(value, *function, args),
             Op::Substr(a, start, count) => self.substr(value, *a, *start, *count),
             Op::Opaque(opaque, _) => unsupported(format!("the expression {}", self.program.opaques[*opaque].name)),
         }
@@ -54,11 +56,13 @@ impl Gen<'_> {
 
     fn binary(&mut self, value: Value, op: BinaryOp, a: Value, b: Value) -> Result<Val> {
         use BinaryOp::{
-            Add, AddChecked, And, BitAnd, BitOr, BitXor, Distinct, Div, Eq, Ge, Gt, Le, Lt, Mul, MulChecked, Ne, NotDistinct, Or, Rem, Sub,
-            SubChecked,
+            Add, AddChecked, And, BitAnd, BitOr, BitXor, Distinct, Div, Eq, Ge, Gt, Le, Lt, Mul, MulChecked, Ne, NotDistinct, Or, Rem,
+            ShiftLeft, ShiftRight, Sub, SubChecked,
         };
         match op {
-            Add | Sub | Mul | AddChecked | SubChecked | MulChecked | Div | Rem | BitAnd | BitOr | BitXor => self.arith(value, op, a, b),
+            Add | Sub | Mul | AddChecked | SubChecked | MulChecked | Div | Rem | BitAnd | BitOr | BitXor | ShiftLeft | ShiftRight => {
+                self.arith(value, op, a, b)
+            }
             Eq | Ne | Lt | Le | Gt | Ge | NotDistinct | Distinct => self.comparison(op, a, b),
             And | Or => self.and_or(op, a, b),
         }

@@ -5,6 +5,7 @@ use cranelift_entity::{EntityRef, PrimaryMap};
 use super::lexer::Token;
 use super::{MAX_DEPTH, MAX_VALUES, Parser, Result};
 use crate::entities::{Join, Lit, Value};
+use crate::function::Function;
 use crate::op::{BinaryOp, Op, Region, UnaryOp};
 use crate::program::{Expand, JoinRows, Probe, ProbeKind, Sink, Source, StageDecl, Stmt, StmtKind};
 use crate::types::Type;
@@ -221,6 +222,13 @@ impl StageParser<'_, '_> {
                 Op::In(value, self.p.list('[', ']', |p| p.entity::<Lit>("lit"))?)
             }
             "like" => Op::Like(self.value()?, self.p.entity("lit")?),
+            "ilike" => Op::Ilike(self.value()?, self.p.entity("lit")?),
+            "call" => {
+                let place = self.p.place;
+                let name = self.p.word("a function")?;
+                let function = Function::from_name(name).ok_or_else(|| place.error(format!("unknown function `{name}`")))?;
+                Op::Call(function, self.list(Self::value)?)
+            }
             "substr" => {
                 let text = self.value()?;
                 self.p.expect(',')?;

@@ -58,6 +58,8 @@ const EVERYTHING: &str = r#"program {
     v15: boolean = opaque0(v1)
     v16: boolean = opaque0()
     v17: int64? = neg_checked v0
+    v18: utf8 = call concat(v12, v12, v12)
+    v19: boolean = ilike v12 lit1
     limit limit0
     expand v18: int64 [lit0, lit2]
     expand v19: uint8 []

@@ -250,7 +250,7 @@ impl StageRanges<'_> {
                 }
             }
             Op::If(_, then, otherwise) => self.values[then.result].union(self.values[otherwise.result]),
-            Op::Param(_) | Op::Opaque(..) | Op::In(..) | Op::Like(..) | Op::Substr(..) => all,
+            Op::Param(_) | Op::Opaque(..) | Op::In(..) | Op::Like(..) | Op::Ilike(..) | Op::Substr(..) | Op::Call(..) => all,
         };
     }
 

@@ -1,6 +1,7 @@
 //! Typing rules of operations: laws 6 and 7.
 
 use super::declarations::fits_i64;
+use crate::function::Function;
 use crate::op::{BinaryOp, Nulls, UnaryOp};
 use crate::program::{Datum, Literal};
 use crate::types::{Repr, SqlType, Type};
@@ -68,7 +69,11 @@ fn converts(from: SqlType, to: SqlType) -> bool {
         (from, to) if from.is_integer() && to.is_integer() => holds_integer(),
         (from, SqlType::Decimal { scale, .. }) => from.is_integer() && scale >= 0,
         (from, to) if to.is_float() => is_number(from),
-        (from, to) => matches!((from, to), (SqlType::Int32, SqlType::Date32) | (SqlType::Date32, SqlType::Int32)),
+        (from, to) => {
+            let counts = |sql: SqlType, number: SqlType| sql.is_temporal() && sql.default_repr() == number.default_repr();
+            let number = |sql: SqlType| matches!(sql, SqlType::Int32 | SqlType::Int64);
+            number(to) && counts(from, to) || number(from) && counts(to, from)
+        }
     }
 }
 
@@ -86,7 +91,7 @@ pub(super) fn binary(op: BinaryOp, a: Type, b: Type, result: Type) -> Rule {
         }
         BinaryOp::Div => scales().map_or(is_number(x) && uniform, |(x, y, to)| x - y == to),
         BinaryOp::Rem => is_number(x) && uniform,
-        BinaryOp::BitAnd | BinaryOp::BitOr | BinaryOp::BitXor => x.is_integer() && uniform,
+        BinaryOp::BitAnd | BinaryOp::BitOr | BinaryOp::BitXor | BinaryOp::ShiftLeft | BinaryOp::ShiftRight => x.is_integer() && uniform,
         BinaryOp::Eq
         | BinaryOp::Ne
         | BinaryOp::Lt
@@ -130,6 +135,16 @@ pub(super) fn in_list(a: Type, list: &[&Literal], result: Type) -> Rule {
 pub(super) fn like(a: Type, pattern: &Literal, result: Type) -> Rule {
     let holds = a.sql == SqlType::Utf8 && matches!(pattern.value, Datum::Str(_)) && result.sql == SqlType::Boolean;
     rule(holds, || format!("like does not take {a} and the literal {}: {} to {result}", pattern.value, pattern.ty))
+}
+
+/// Types of a function's operands and result.
+pub(super) fn call(function: Function, args: &[Type], result: Type) -> Rule {
+    let operands = function.operands();
+    let fixed = operands.iter().zip(args).all(|(kind, arg)| kind.holds(*arg));
+    let rest = args.get(operands.len()..).unwrap_or_default();
+    let more = rest.is_empty() || function.more().is_some_and(|kind| rest.iter().all(|arg| kind.holds(*arg)));
+    let holds = args.len() >= operands.len() && fixed && more && function.result().holds(result);
+    rule(holds, || format!("{} does not take {args:?} to {result}", function.name()))
 }
 
 /// Types of `substr`.

@@ -213,7 +213,7 @@ impl StageVerifier<'_, '_> {
     fn operands(&mut self, op: &Op) -> Option<Vec<Type>> {
         match op {
             Op::Literal(_) | Op::Param(_) => Some(vec![]),
-            Op::Unary(_, a) | Op::In(a, _) | Op::Like(a, _) => self.all_used(&[*a]),
+            Op::Unary(_, a) | Op::In(a, _) | Op::Like(a, _) | Op::Ilike(a, _) => self.all_used(&[*a]),
             Op::Binary(_, a, b) => self.all_used(&[*a, *b]),
             Op::If(condition, then, otherwise) => {
                 let condition = self.used(*condition);
@@ -225,7 +225,7 @@ impl StageVerifier<'_, '_> {
                 let values: Vec<_> = [*a, *start].into_iter().chain(*count).collect();
                 self.all_used(&values)
             }
-            Op::Opaque(_, args) => self.all_used(args),
+            Op::Opaque(_, args) | Op::Call(_, args) => self.all_used(args),
         }
     }
 
@@ -253,7 +253,8 @@ impl StageVerifier<'_, '_> {
                     None => return self.errors.push(Law::Declared, "a literal of the list is not declared"),
                 }
             }
-            (Op::Like(_, lit), [a]) => match self.program.literals.get(*lit) {
+            (Op::Call(function, _), args) => (ops::call(*function, args, result), any_nullable || function.can_be_null()),
+            (Op::Like(_, lit) | Op::Ilike(_, lit), [a]) => match self.program.literals.get(*lit) {
                 Some(pattern) => (ops::like(*a, pattern, result), any_nullable),
                 None => return self.errors.push(Law::Declared, format!("{lit} is not declared")),
             },

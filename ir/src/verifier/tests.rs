@@ -258,6 +258,9 @@ fn law_6_conversions() {
     accepts("v10: int32 = convert v5");
     accepts("v10: date32 = convert v25");
     bad("v10: int64 = convert v5");
+    accepts("v10: timestamp_us = convert v0");
+    bad("v10: timestamp_us = convert v5");
+    bad("v10: time_s = convert v0");
     bad("v10: date32 = convert v0");
     accepts("v10: uint8? = convert v3");
     bad("v10: float64? = convert v3");
@@ -360,6 +363,23 @@ fn law_6_other_operations() {
     bad("v10: boolean? = like v2 lit0");
     bad("v10: boolean = like v0 lit1");
     bad("v10: utf8? = like v2 lit1");
+    accepts("v10: boolean? = ilike v2 lit1");
+    bad("v10: boolean? = ilike v2 lit0");
+    bad("v10: int64? = ilike v2 lit1");
+    accepts("v10: utf8? = call upper(v2)");
+    accepts("v10: utf8? = call concat(v2, v2, v2)");
+    accepts("v10: int32? = call position(v2, v2)");
+    accepts("v10: utf8? = call left(v2, v25)");
+    accepts("v10: int32? = call time_part(v5, v0, v0)");
+    bad("v10: utf8? = call upper(v2, v2)");
+    bad("v10: utf8? = call concat(v2, v0)");
+    bad("v10: utf8? = call concat()");
+    bad("v10: utf8 = call upper(v0)");
+    bad("v10: boolean? = call upper(v2)");
+    bad("v10: utf8? = call left(v2, v26)");
+    bad("v10: float64 = call sqrt(v23)");
+    accepts("v10: int64 = shift_left v0, v0");
+    bad("v10: float64 = shift_right v4, v4");
     accepts("v10: utf8? = substr v2, v0, v0");
     accepts("v10: utf8? = substr v2, v0");
     bad("v10: utf8? = substr v2, v25");
@@ -378,6 +398,9 @@ fn law_6_other_operations() {
 
 #[test]
 fn law_7_nullability() {
+    // A function may know no answer.
+    rejects(Law::Nullability, "v10: int32 = call time_part(v5, v0, v0)");
+    rejects(Law::Nullability, "v10: utf8 = call upper(v2)");
     let bad = |op: &str| rejects(Law::Nullability, op);
     bad("v10: boolean = not v3");
     bad("v10: boolean = and v3, v24");

@@ -2,10 +2,11 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use stagefuse_ir::Value;
 use stagefuse_ir::abi::{ErrorCode, Status};
+use stagefuse_ir::{Function, Value};
 
 use crate::error::Error;
+use crate::functions;
 use crate::worker::Worker;
 
 /// Runs `body` on the worker; an error, or a panic, is left in it and yields `failed`.
@@ -62,6 +63,24 @@ pub(super) unsafe extern "C" fn raise(worker: *mut u8, code: i32, value: i32) ->
                 Some(code) => Error::Arithmetic { code, value: Value::from_u32(value as u32) },
                 None => Error::Internal(format!("unknown error code {code}")),
             })
+        })
+    }
+}
+
+pub(super) unsafe extern "C" fn function_call(worker: *mut u8, function: i32, value: i32, args: *mut u8, count: i32, out: *mut u8) -> i32 {
+    // SAFETY: as above; `args` are `count` values of 16 bytes of the kinds that the function takes, and `out` has room for one.
+    unsafe {
+        guard(worker, 2, |worker| {
+            let function = Function::from_number(function).ok_or_else(|| Error::Internal(format!("there is no function {function}")))?;
+            let args = std::slice::from_raw_parts(args.cast::<[u64; 2]>(), count as usize);
+            match functions::call(function, args, &mut worker.scratch) {
+                Ok(Some(result)) => {
+                    out.cast::<[u64; 2]>().write_unaligned(result);
+                    Ok(0)
+                }
+                Ok(None) => Ok(1),
+                Err(code) => Err(Error::Arithmetic { code, value: Value::from_u32(value as u32) }),
+            }
         })
     }
 }

@@ -294,16 +294,23 @@ impl Run {
 
     /// Makes batches of the rows that a stage has buffered, and runs the stage that it hands them to; or hands buffered operands to the host.
     fn flush(&self, stage: Stage, worker: &mut Worker) -> Result<Flow, Error> {
+        let decl = &self.shared.program.stages[stage];
+        let mut flow = Flow::More;
         if let Some(groups) = self.shared.stages[stage.index()].groups {
-            return worker.flush_operands(groups.index()).map(|()| Flow::More);
+            worker.flush_operands(groups.index())?;
         }
-        if !matches!(self.shared.program.stages[stage].sink, Sink::Emit { .. } | Sink::Hand { .. }) {
-            return Ok(Flow::More);
+        if matches!(decl.sink, Sink::Emit { .. } | Sink::Hand { .. }) {
+            worker.enter(stage)?;
+            worker.flush()?;
+            self.shared.stages[stage.index()].rows_out.fetch_add(worker.take_flushed(), Ordering::Relaxed);
+            flow = self.hand_over(stage, worker)?;
         }
-        worker.enter(stage)?;
-        worker.flush()?;
-        self.shared.stages[stage.index()].rows_out.fetch_add(worker.take_flushed(), Ordering::Relaxed);
-        self.hand_over(stage, worker)
+        // A stage that rows are handed to runs amid the one that hands them, whose rows may still wait in its buffers.
+        let amid = matches!(decl.source, Source::Input { input, .. } if self.shared.program.inputs[input].handed);
+        if !amid {
+            worker.scratch.reset();
+        }
+        Ok(flow)
     }
 
     /// Runs the stage that another one hands its rows to over those that are there.

@@ -4,21 +4,20 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, UInt32Array, new_null_array};
-use arrow::compute::{CastOptions, cast_with_options, take};
+use arrow::compute::take;
 use stagefuse_ir::abi::{STR_INLINE, StrRef};
 use stagefuse_ir::layout::{Field, RowLayout};
 use stagefuse_ir::{CallDecl, EntityRef, GroupsDecl, SqlType, Storage, Type};
 
 use super::groups::GroupTable;
 use super::merge::Merging;
+use crate::adapt::adapt;
 use crate::arrays::{Arrays, Held};
 use crate::buffers::Buffers;
+use crate::columns::{view_buffers, views};
 use crate::config::{HostAccumulator, HostAggregate};
 use crate::error::Error;
 use crate::memory::Memory;
-
-/// A value that the wanted type cannot hold is an error, not a null.
-const CHECKED: CastOptions<'static> = CastOptions { safe: false, format_options: arrow::util::display::FormatOptions::new() };
 
 /// The state of one call: arrays with a row for each group.
 pub(crate) type State = Vec<ArrayRef>;
@@ -56,7 +55,8 @@ impl Calls {
         self.groups.clear();
         // The first entry lies one stride into the table.
         self.groups.extend(self.buffers.words(0, rows).iter().map(|distance| (distance / u64::from(stride)) as usize - 1));
-        let operands = decl.operands.iter().enumerate().map(|(i, ty)| self.buffers.array(i + 1, 0..rows, &arrays.arrow_type(ty.sql), arrays));
+        let operands =
+            decl.operands.iter().enumerate().map(|(i, ty)| self.buffers.array(i + 1, 0..rows, &arrays.arrow_type(ty.sql), arrays));
         let operands = operands.collect::<Result<Vec<_>, _>>()?;
         for (call, accumulator) in decl.calls.iter().zip(&mut self.accumulators) {
             let args: Vec<ArrayRef> = call.args.iter().map(|arg| Arc::clone(&operands[*arg])).collect();
@@ -182,8 +182,7 @@ fn put(of: Merging<'_>, table: &mut GroupTable, call: &CallDecl, field: &Field, 
     if value.len() != rows {
         return Err(Error::Internal(format!("{call} yielded {} values for {rows} groups", value.len())));
     }
-    let wanted = of.arrays.arrow_type(ty.sql);
-    let value = if *value.data_type() == wanted || ty.sql.is_host() { value } else { cast_with_options(&value, &wanted, &CHECKED)? };
+    let value = if ty.sql.is_host() { value } else { adapt(&value, &of.arrays.arrow_type(ty.sql))? };
     if !ty.nullable && value.null_count() > 0 {
         return Err(Error::Internal(format!("{call} yielded a null")));
     }
@@ -207,12 +206,12 @@ fn put(of: Merging<'_>, table: &mut GroupTable, call: &CallDecl, field: &Field, 
             }
         }
         Storage::View => {
-            let texts = value.as_string_view();
+            let (views, buffers) = (views(&value), view_buffers(&value));
             for row in valid {
-                let view = texts.views()[row];
-                let (lo, mut hi) = (view as u64, (view >> 64) as u64);
+                let (lo, mut hi) = (views[row] as u64, (views[row] >> 64) as u64);
                 if lo as u32 > STR_INLINE {
-                    hi = texts.value(row).as_ptr() as u64;
+                    // A view of a long text names one of the buffers, and an offset within it.
+                    hi = buffers[hi as u32 as usize].wrapping_add((hi >> 32) as usize) as u64;
                 }
                 set(table, row, field.offset, StrRef { lo, hi });
             }

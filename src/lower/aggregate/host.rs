@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray};
-use arrow::compute::{cast, filter};
+use arrow::compute::filter;
 use arrow::datatypes::DataType;
 use datafusion::common::{Result as HostResult, ScalarValue};
 use datafusion::functions_aggregate::string_agg::StringAgg;
@@ -12,7 +12,7 @@ use datafusion::logical_expr::{Accumulator, EmitTo, GroupsAccumulator};
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_expr::expressions::Literal;
 use datafusion::physical_expr::{GroupsAccumulatorAdapter, PhysicalExpr};
-use stagefuse_runtime::{HostAccumulator, HostAggregate, HostError};
+use stagefuse_runtime::{HostAccumulator, HostAggregate, HostError, adapt};
 
 use crate::lower::{Result, declined};
 
@@ -101,8 +101,7 @@ fn arrays(args: &[Arg], operands: &[ArrayRef]) -> HostResult<Vec<ArrayRef>> {
     let array = |arg: &Arg| match arg {
         Arg::Constant(value) => value.to_array_of_size(rows),
         Arg::Operand(ty) => match operands.next() {
-            Some(operand) if operand.data_type() == ty => Ok(Arc::clone(operand)),
-            Some(operand) => Ok(cast(operand, ty)?),
+            Some(operand) => Ok(adapt(operand, ty)?),
             None => datafusion::common::internal_err!("an operand is missing"),
         },
     };

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::DataType;
 use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::BinaryExpr;
 use stagefuse_ir::builder::StageBuilder;
-use stagefuse_ir::{BinaryOp, Datum, Op, SqlType, Type, Value};
+use stagefuse_ir::{BinaryOp, Datum, Function, Op, SqlType, Type, Value};
 
 use super::Scope;
 use crate::lower::{Lowering, Result};
@@ -14,12 +15,25 @@ use crate::lower::{Lowering, Result};
 impl Lowering {
     pub(super) fn arithmetic(&mut self, scope: &mut Scope<'_>, expr: &Arc<dyn PhysicalExpr>, binary: &BinaryExpr) -> Result<Option<Value>> {
         let Some(result) = self.result_type(scope, expr) else { return Ok(None) };
+        let dates = |side: &Arc<dyn PhysicalExpr>| side.data_type(scope.schema).is_ok_and(|ty| ty == DataType::Date32);
+        if result.sql.is_temporal() || dates(binary.left()) && dates(binary.right()) {
+            return self.time_arithmetic(scope, expr, binary);
+        }
         let wrapping = match binary.op() {
             Operator::Plus => BinaryOp::Add,
             Operator::Minus => BinaryOp::Sub,
             Operator::Multiply => BinaryOp::Mul,
             Operator::Divide => BinaryOp::Div,
             Operator::Modulo => BinaryOp::Rem,
+            Operator::BitwiseAnd => BinaryOp::BitAnd,
+            Operator::BitwiseOr => BinaryOp::BitOr,
+            Operator::BitwiseXor => BinaryOp::BitXor,
+            Operator::BitwiseShiftLeft => BinaryOp::ShiftLeft,
+            Operator::BitwiseShiftRight => BinaryOp::ShiftRight,
+            Operator::StringConcat => {
+                let args = vec![self.scoped(scope, binary.left())?, self.scoped(scope, binary.right())?];
+                return self.call(scope, expr, Function::Concat, args);
+            }
             _ => return Ok(None),
         };
         let (a, b) = (self.scoped(scope, binary.left())?, self.scoped(scope, binary.right())?);
@@ -31,7 +45,8 @@ impl Lowering {
             return self.decimal(scope, wrapping, (a, sa), (b, sb), result, scale);
         }
         let number = ta.sql.is_integer() || ta.sql.is_float();
-        if ta.sql != tb.sql || ta.sql != result.sql || !number {
+        let bits = matches!(wrapping, BinaryOp::BitAnd | BinaryOp::BitOr | BinaryOp::BitXor | BinaryOp::ShiftLeft | BinaryOp::ShiftRight);
+        if ta.sql != tb.sql || ta.sql != result.sql || !number || bits && !ta.sql.is_integer() {
             return Ok(None);
         }
         // Whether overflow fails can only be told by building the expression anew.

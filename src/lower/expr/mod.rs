@@ -3,18 +3,19 @@
 mod arith;
 mod cast;
 mod conditional;
+mod function;
 mod literal;
 mod opaque;
+mod time;
 
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use datafusion::functions::datetime::date_part::DatePartFunc;
 use datafusion::functions::unicode::character_length::CharacterLengthFunc;
 use datafusion::functions::unicode::substr::SubstrFunc;
 use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::expressions::{
-    BinaryExpr, CaseExpr, CastExpr, Column, InListExpr, IsNotNullExpr, IsNullExpr, LikeExpr, Literal, NegativeExpr, NotExpr,
+    BinaryExpr, CaseExpr, CastExpr, Column, InListExpr, IsNotNullExpr, IsNullExpr, LikeExpr, Literal, NegativeExpr, NotExpr, TryCastExpr,
 };
 use datafusion::physical_expr::scalar_subquery::ScalarSubqueryExpr;
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
@@ -110,6 +111,9 @@ impl Lowering {
         if let Some(cast) = expr.downcast_ref::<CastExpr>() {
             return self.cast(scope, cast);
         }
+        if let Some(cast) = expr.downcast_ref::<TryCastExpr>() {
+            return self.try_cast(scope, cast);
+        }
         if let Some(case) = expr.downcast_ref::<CaseExpr>() {
             return self.case(scope, expr, case);
         }
@@ -122,11 +126,11 @@ impl Lowering {
         if let Some(function) = ScalarFunctionExpr::try_downcast_func::<SubstrFunc>(expr.as_ref()) {
             return self.substr(scope, function);
         }
-        if let Some(function) = ScalarFunctionExpr::try_downcast_func::<DatePartFunc>(expr.as_ref()) {
-            return self.date_part(scope, function);
-        }
         if let Some(function) = ScalarFunctionExpr::try_downcast_func::<CharacterLengthFunc>(expr.as_ref()) {
             return self.character_length(scope, expr, function);
+        }
+        if let Some(call) = expr.downcast_ref::<ScalarFunctionExpr>() {
+            return self.function(scope, expr, call);
         }
         Ok(None)
     }
@@ -212,14 +216,15 @@ impl Lowering {
     fn like(&mut self, scope: &mut Scope<'_>, like: &LikeExpr) -> Result<Option<Value>> {
         let pattern =
             like.pattern().downcast_ref::<Literal>().and_then(|pattern| pattern.value().try_as_str().flatten().map(str::to_string));
-        let (Some(pattern), false) = (pattern, like.case_insensitive()) else { return Ok(None) };
+        let Some(pattern) = pattern else { return Ok(None) };
         let text = self.scoped(scope, like.expr())?;
         if scope.s.ty(text).sql != SqlType::Utf8 {
             return Ok(None);
         }
         let pattern = self.p.literal(Type::new(SqlType::Utf8, false), Datum::Str(pattern));
         let ty = Type::boolean(scope.s.ty(text).nullable);
-        let found = scope.s.op(Op::Like(text, pattern), ty);
+        let op = if like.case_insensitive() { Op::Ilike(text, pattern) } else { Op::Like(text, pattern) };
+        let found = scope.s.op(op, ty);
         Ok(Some(if like.negated() { scope.s.unary(UnaryOp::Not, found, ty) } else { found }))
     }
 
@@ -297,20 +302,6 @@ impl Lowering {
         let nullable = args.iter().any(|arg| scope.s.ty(*arg).nullable);
         let op = Op::Substr(args[0], args[1], args.get(2).copied());
         Ok(Some(scope.s.op(op, Type::new(SqlType::Utf8, nullable))))
-    }
-
-    fn date_part(&mut self, scope: &mut Scope<'_>, function: &ScalarFunctionExpr) -> Result<Option<Value>> {
-        let [part, date] = function.args() else { return Ok(None) };
-        let part = part.downcast_ref::<Literal>().and_then(|part| part.value().try_as_str().flatten().map(str::to_lowercase));
-        let op = match part.as_deref() {
-            Some("year") => UnaryOp::Year,
-            Some("month") => UnaryOp::Month,
-            Some("day") => UnaryOp::Day,
-            _ => return Ok(None),
-        };
-        let date = self.scoped(scope, date)?;
-        let ty = scope.s.ty(date);
-        Ok((ty.sql == SqlType::Date32).then(|| scope.s.unary(op, date, Type::new(SqlType::Int32, ty.nullable))))
     }
 
     /// The type of an expression's result, be it one that only the host knows.

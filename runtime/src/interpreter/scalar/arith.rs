@@ -48,7 +48,7 @@ pub(super) fn binary(op: BinaryOp, a: &Rc<Vector>, b: &Rc<Vector>, ty: Type, val
     let unsigned = ty.sql.is_unsigned();
     let repr = match op {
         // Modulo the result's width, wider operands yield the same.
-        Add | Sub | Mul | BitAnd | BitOr | BitXor => ty.repr,
+        Add | Sub | Mul | BitAnd | BitOr | BitXor | ShiftLeft | ShiftRight => ty.repr,
         AddChecked | SubChecked | MulChecked => ty.sql.default_repr(),
         _ => widest(a, b, ty),
     };
@@ -59,6 +59,16 @@ pub(super) fn binary(op: BinaryOp, a: &Rc<Vector>, b: &Rc<Vector>, ty: Type, val
             macro_rules! go {
                 ($held:ty, $as:ty) => {
                     zip::<$held, $held, $held>(a, b, |a, b| (a as $as).$method(b as $as) as $held)
+                };
+            }
+            by_int!(repr, unsigned, go)
+        }};
+    }
+    macro_rules! shift {
+        ($method:ident) => {{
+            macro_rules! go {
+                ($held:ty, $as:ty) => {
+                    zip::<$held, $held, $held>(a, b, |a, b| (a as $as).$method(b as u32) as $held)
                 };
             }
             by_int!(repr, unsigned, go)
@@ -109,6 +119,8 @@ pub(super) fn binary(op: BinaryOp, a: &Rc<Vector>, b: &Rc<Vector>, ty: Type, val
             use std::ops::BitXor;
             wrapping!(bitxor)
         }
+        ShiftLeft => shift!(wrapping_shl),
+        ShiftRight => shift!(wrapping_shr),
         AddChecked => checked!(overflowing_add),
         SubChecked => checked!(overflowing_sub),
         MulChecked => checked!(overflowing_mul),

@@ -101,7 +101,7 @@ fn range(to: Type) -> (i128, i128) {
         SqlType::Boolean => (0, 1),
         SqlType::Int8 => (i8::MIN.into(), i8::MAX.into()),
         SqlType::Int16 => (i16::MIN.into(), i16::MAX.into()),
-        SqlType::Int32 | SqlType::Date32 => (i32::MIN.into(), i32::MAX.into()),
+        sql if sql.default_repr() == Repr::I32 && !sql.is_unsigned() => (i32::MIN.into(), i32::MAX.into()),
         SqlType::UInt8 => (0, u8::MAX.into()),
         SqlType::UInt16 => (0, u16::MAX.into()),
         SqlType::UInt32 => (0, u32::MAX.into()),

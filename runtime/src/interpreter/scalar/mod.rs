@@ -2,6 +2,7 @@
 
 mod arith;
 mod boolean;
+mod call;
 pub(crate) mod cast;
 mod compare;
 mod conditional;
@@ -52,14 +53,15 @@ pub(crate) fn eval(frame: &mut Frame<'_>, value: Value, op: &Op) -> Result<Rc<Ve
             match op {
                 And | Or => boolean::and_or(*op == And, &left, &right),
                 Eq | Ne | Lt | Le | Gt | Ge | NotDistinct | Distinct => compare::compare(*op, &left, &right, from, other),
-                Add | Sub | Mul | AddChecked | SubChecked | MulChecked | Div | Rem | BitAnd | BitOr | BitXor => {
+                Add | Sub | Mul | AddChecked | SubChecked | MulChecked | Div | Rem | BitAnd | BitOr | BitXor | ShiftLeft | ShiftRight => {
                     arith::binary(*op, &left, &right, ty, value)
                 }
             }
         }
         Op::If(condition, then, otherwise) => conditional::eval(frame, *condition, then, otherwise, ty),
         Op::In(arg, lits) => string::is_in(frame, value, *arg, lits),
-        Op::Like(arg, _) => string::like(frame, value, *arg),
+        Op::Like(arg, _) | Op::Ilike(arg, _) => string::like(frame, value, *arg),
+        Op::Call(function, args) => call::eval(frame, value, *function, args, ty),
         Op::Substr(text, start, count) => string::substr(frame, value, *text, *start, *count),
         Op::Opaque(opaque, args) => opaque::eval(frame, *opaque, args),
     }

@@ -1,0 +1,132 @@
+//! What [`stagefuse_ir::Function`]s do: one place for both engines.
+
+mod math;
+mod text;
+mod time;
+
+use bumpalo::Bump;
+use stagefuse_ir::Function;
+use stagefuse_ir::abi::{ErrorCode, STR_INLINE, StrRef};
+
+use crate::builtins::strings;
+
+/// A value as the literal table holds it.
+pub(crate) type Words = [u64; 2];
+
+/// Memory for text that lives until the rows that refer to it have been flushed.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    arena: Bump,
+    /// Where a text is put together.
+    buffer: Vec<u8>,
+}
+
+impl Scratch {
+    /// Gives all texts up.
+    pub(crate) fn reset(&mut self) {
+        self.arena.reset();
+    }
+
+    /// Bytes that it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.arena.allocated_bytes() + self.buffer.capacity()
+    }
+
+    /// Puts a text together; fails where it is longer than a text can be.
+    fn build(&mut self, write: impl FnOnce(&mut Vec<u8>)) -> Result<Option<Words>, ErrorCode> {
+        self.buffer.clear();
+        write(&mut self.buffer);
+        self.keep()
+    }
+
+    fn keep(&mut self) -> Result<Option<Words>, ErrorCode> {
+        if self.buffer.len() > i32::MAX as usize {
+            return Err(ErrorCode::Function);
+        }
+        let text = if self.buffer.len() <= STR_INLINE as usize { &self.buffer } else { &*self.arena.alloc_slice_copy(&self.buffer) };
+        Ok(Some(words(strings::make(text))))
+    }
+}
+
+fn words(text: StrRef) -> Words {
+    [text.lo, text.hi]
+}
+
+/// Calls a function. `None`: the result is null.
+///
+/// # Safety
+/// The operands are as many and of the kinds that the function takes; text among them is alive.
+pub(crate) unsafe fn call(function: Function, args: &[Words], scratch: &mut Scratch) -> Result<Option<Words>, ErrorCode> {
+    let texts = args.iter().map(|arg| StrRef { lo: arg[0], hi: arg[1] });
+    // The references stand here while the call lasts: short text lies within them.
+    let refs: [StrRef; 4] = std::array::from_fn(|at| texts.clone().nth(at).unwrap_or(StrRef { lo: 0, hi: 0 }));
+    let is_text = |at: usize| *function.operands().get(at).unwrap_or(&function.result()) == stagefuse_ir::Kind::Text;
+    // SAFETY: an operand of the kind `Text` is a text that is alive, and text is UTF-8.
+    let text = |at: usize| unsafe { if is_text(at) { std::str::from_utf8_unchecked(strings::bytes(&refs[at])) } else { "" } };
+    let whole = |at: usize| args[at][0] as i64;
+    let float = |at: usize| f64::from_bits(args[at][0]);
+    let part = |part: &str| Ok(Some(words(strings::make(part.as_bytes()))));
+    let number = |number: i64| Ok(Some([number as u64, (number >> 63) as u64]));
+    let real = |number: f64| Ok(Some([number.to_bits(), 0]));
+    let truth = |truth: bool| Ok(Some([u64::from(truth), 0]));
+    use Function::*;
+    match function {
+        Upper => scratch.build(|out| text::upper(text(0), out)),
+        Lower => scratch.build(|out| text::lower(text(0), out)),
+        Concat => {
+            scratch.buffer.clear();
+            for arg in texts {
+                // SAFETY: as above: all operands are texts.
+                scratch.buffer.extend_from_slice(unsafe { strings::bytes(&arg) });
+            }
+            scratch.keep()
+        }
+        Trim => part(text::trim_end(text::trim_start(text(0), text(1)), text(1))),
+        TrimStart => part(text::trim_start(text(0), text(1))),
+        TrimEnd => part(text::trim_end(text(0), text(1))),
+        Left => part(text::left(text(0), whole(1))),
+        Right => part(text::right(text(0), whole(1))),
+        Replace => scratch.build(|out| text::replace(text(0), text(1), text(2), out)),
+        Position => number(text::position(text(0), text(1))),
+        StartsWith => truth(text(0).starts_with(text(1))),
+        EndsWith => truth(text(0).ends_with(text(1))),
+        Contains => truth(text::find(text(0), text(1)).is_some()),
+        SplitPart => part(text::split_part(text(0), text(1), whole(2))?),
+        Reverse => scratch.build(|out| text::reverse(text(0), out)),
+        Repeat => {
+            let length = (text(0).len() as i64).saturating_mul(whole(1).max(0));
+            if length > i64::from(i32::MAX) {
+                return Err(ErrorCode::Function);
+            }
+            scratch.build(|out| (0..whole(1)).take(length as usize).for_each(|_| out.extend_from_slice(text(0).as_bytes())))
+        }
+        PadStart | PadEnd if whole(1) > i64::from(i32::MAX) => Err(ErrorCode::Function),
+        PadStart | PadEnd => scratch.build(|out| text::pad(text(0), whole(1), text(2), function == PadStart, out)),
+        ByteLength => number(text(0).len() as i64),
+        CharCode => number(text(0).chars().next().map_or(0, |c| i64::from(u32::from(c)))),
+        Sqrt if float(0) < 0.0 => Err(ErrorCode::Function),
+        Sqrt => real(float(0).sqrt()),
+        Floor => real(float(0).floor()),
+        Ceil => real(float(0).ceil()),
+        Trunc => real(math::trunc(float(0))),
+        Round => real(math::round(float(0), whole(1))),
+        Exp => real(float(0).exp()),
+        Ln => real(float(0).ln()),
+        Log2 => real(float(0).log2()),
+        Log10 => real(float(0).log10()),
+        Power => math::power(float(0), float(1)).and_then(real),
+        Signum => real(math::signum(float(0))),
+        Sin => real(float(0).sin()),
+        Cos => real(float(0).cos()),
+        Tan => real(float(0).tan()),
+        Cbrt => real(float(0).cbrt()),
+        Atan2 => real(float(0).atan2(float(1))),
+        TimePart => Ok(time::part(whole(0), whole(1), whole(2)).map(|value| [value as u64, (value >> 63) as u64])),
+        TimeTrunc => time::trunc(whole(0), whole(1), whole(2)).ok_or(ErrorCode::Function).and_then(number),
+        TimeAdd => {
+            let interval = time::Interval { months: whole(2) as i32, days: whole(3) as i32, nanos: whole(4), back: whole(5) != 0 };
+            time::add(whole(0), whole(1), interval).ok_or(ErrorCode::Function).and_then(number)
+        }
+        Day => time::day(whole(0), whole(1)).ok_or(ErrorCode::Cast).and_then(number),
+    }
+}

@@ -1,0 +1,308 @@
+//! Dates and times. Time zones are DataFusion's: what looks at the calendar is lowered for timestamps without one.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use arrow::compute::kernels::cast_utils::IntervalUnit;
+use arrow::datatypes::IntervalMonthDayNano;
+use datafusion::common::ScalarValue;
+use datafusion::functions::datetime;
+use datafusion::functions::datetime::to_timestamp::{
+    ToTimestampMicrosFunc, ToTimestampMillisFunc, ToTimestampNanosFunc, ToTimestampSecondsFunc,
+};
+use datafusion::logical_expr::Operator;
+use datafusion::physical_expr::expressions::{BinaryExpr, Literal};
+use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
+use stagefuse_ir::{BinaryOp, Datum, Function, SqlType, TimePart, TimeUnit, Type, UnaryOp, Value};
+
+use super::Scope;
+use crate::lower::{Lowering, Result, types};
+
+const INT64: SqlType = SqlType::Int64;
+
+impl Lowering {
+    pub(super) fn time_function(
+        &mut self,
+        scope: &mut Scope<'_>,
+        expr: &Arc<dyn PhysicalExpr>,
+        call: &ScalarFunctionExpr,
+    ) -> Result<Option<Value>> {
+        let is = |known: Arc<datafusion::logical_expr::ScalarUDF>| call.fun() == known.as_ref();
+        match call.args() {
+            [part, time] if is(datetime::date_part()) => {
+                let Some(part) = text_of(part) else { return Ok(None) };
+                self.date_part(scope, expr, &part, time)
+            }
+            [part, time] if is(datetime::date_trunc()) => {
+                let Some(part) = text_of(part) else { return Ok(None) };
+                self.date_trunc(scope, &part.to_lowercase(), time)
+            }
+            [number] if counts_from_1970(expr) => {
+                let Some(result) = self.result_type(scope, expr) else { return Ok(None) };
+                let known = expr.data_type(scope.schema).is_ok_and(|ty| types::zone(&ty).is_none());
+                let number = self.scoped(scope, number)?;
+                let ty = scope.s.ty(number);
+                let counts = known && ty.sql == INT64 && matches!(result.sql, SqlType::Timestamp(_));
+                Ok(counts.then(|| self.renamed(scope, number, result.sql)))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// What counts something as a number of its width, or the other way round.
+    pub(super) fn renamed(&mut self, scope: &mut Scope<'_>, value: Value, sql: SqlType) -> Value {
+        let ty = scope.s.ty(value);
+        if ty.sql == sql { value } else { scope.s.unary(UnaryOp::Convert, value, Type::new(sql, ty.nullable)) }
+    }
+
+    /// A point in time without a zone, and how many of its unit make a second (0: it counts days).
+    fn point(&mut self, scope: &mut Scope<'_>, time: &Arc<dyn PhysicalExpr>) -> Result<Option<(Value, i64)>> {
+        let zoned = time.data_type(scope.schema).map_or(true, |ty| types::zone(&ty).is_some());
+        let value = self.scoped(scope, time)?;
+        Ok(match scope.s.ty(value).sql {
+            SqlType::Date32 => Some((value, 0)),
+            SqlType::Timestamp(unit) if !zoned => Some((value, unit.per_second())),
+            _ => None,
+        })
+    }
+
+    fn date_part(
+        &mut self,
+        scope: &mut Scope<'_>,
+        expr: &Arc<dyn PhysicalExpr>,
+        part: &str,
+        time: &Arc<dyn PhysicalExpr>,
+    ) -> Result<Option<Value>> {
+        let part = unquoted(part);
+        let Some((time, per_second)) = self.point(scope, time)? else { return Ok(None) };
+        if part.eq_ignore_ascii_case("epoch") {
+            return Ok(Some(self.epoch(scope, time, per_second)));
+        }
+        let Some(part) = part_of(part) else { return Ok(None) };
+        let ty = scope.s.ty(time);
+        let of_date = match part {
+            TimePart::Year => Some(UnaryOp::Year),
+            TimePart::Month => Some(UnaryOp::Month),
+            TimePart::Day => Some(UnaryOp::Day),
+            _ => None,
+        };
+        match of_date {
+            Some(op) if ty.sql == SqlType::Date32 => return Ok(Some(scope.s.unary(op, time, Type::new(SqlType::Int32, ty.nullable)))),
+            _ => {}
+        }
+        // Of a date, DataFusion does not ask Arrow for these.
+        if per_second == 0 && matches!(part, TimePart::Milliseconds | TimePart::Microseconds | TimePart::Nanoseconds) {
+            return Ok(None);
+        }
+        let args = vec![time, self.number(scope, per_second), self.number(scope, part as i64)];
+        self.call(scope, expr, Function::TimePart, args)
+    }
+
+    /// Seconds since 1970-01-01.
+    fn epoch(&mut self, scope: &mut Scope<'_>, time: Value, per_second: i64) -> Value {
+        let nullable = scope.s.ty(time).nullable;
+        let float = Type::new(SqlType::Float64, nullable);
+        let number = if per_second == 0 { SqlType::Int32 } else { INT64 };
+        let number = self.renamed(scope, time, number);
+        let number = scope.s.unary(UnaryOp::Convert, number, float);
+        let (op, factor) = if per_second == 0 { (BinaryOp::Mul, 86_400.0) } else { (BinaryOp::Div, per_second as f64) };
+        let factor = self.constant(scope, float.with_nullable(false), Datum::Float(f64::to_bits(factor)));
+        scope.s.binary(op, number, factor, float)
+    }
+
+    fn date_trunc(&mut self, scope: &mut Scope<'_>, granularity: &str, time: &Arc<dyn PhysicalExpr>) -> Result<Option<Value>> {
+        let Some((time, per_second @ 1..)) = self.point(scope, time)? else { return Ok(None) };
+        let ty = scope.s.ty(time);
+        let part = match granularity {
+            "week" => TimePart::Week,
+            "month" => TimePart::Month,
+            "quarter" => TimePart::Quarter,
+            "year" => TimePart::Year,
+            _ => {
+                let nanos = match granularity {
+                    "day" => 86_400_000_000_000,
+                    "hour" => 3_600_000_000_000,
+                    "minute" => 60_000_000_000,
+                    "second" => 1_000_000_000,
+                    "millisecond" => 1_000_000,
+                    "microsecond" => 1_000,
+                    _ => return Ok(None),
+                };
+                return Ok(Some(self.floor_to(scope, time, nanos / (1_000_000_000 / per_second))));
+            }
+        };
+        let args = vec![time, self.number(scope, per_second), self.number(scope, part as i64)];
+        Ok(Some(scope.s.op(stagefuse_ir::Op::Call(Function::TimeTrunc, args), ty)))
+    }
+
+    /// The greatest multiple of a unit that is not beyond a point in time.
+    fn floor_to(&mut self, scope: &mut Scope<'_>, time: Value, unit: i64) -> Value {
+        if unit <= 1 {
+            return time;
+        }
+        let ty = scope.s.ty(time);
+        let number = Type::new(INT64, ty.nullable);
+        let count = self.renamed(scope, time, INT64);
+        let unit = self.number(scope, unit);
+        let rest = scope.s.binary(BinaryOp::Rem, count, unit, number);
+        let rest = scope.s.binary(BinaryOp::Add, rest, unit, number);
+        let rest = scope.s.binary(BinaryOp::Rem, rest, unit, number);
+        let start = scope.s.binary(BinaryOp::Sub, count, rest, number);
+        self.renamed(scope, start, ty.sql)
+    }
+
+    /// Sums and differences of points in time, spans and intervals.
+    pub(super) fn time_arithmetic(
+        &mut self,
+        scope: &mut Scope<'_>,
+        expr: &Arc<dyn PhysicalExpr>,
+        binary: &BinaryExpr,
+    ) -> Result<Option<Value>> {
+        let back = *binary.op() == Operator::Minus;
+        if !back && *binary.op() != Operator::Plus {
+            return Ok(None);
+        }
+        match (interval_of(binary.left()), interval_of(binary.right())) {
+            (None, Some(interval)) => return self.moved(scope, expr, binary.left(), interval, back),
+            (Some(interval), None) if !back => return self.moved(scope, expr, binary.right(), interval, false),
+            (None, None) => {}
+            _ => return Ok(None),
+        }
+        let Some(result) = self.result_type(scope, expr) else { return Ok(None) };
+        let (a, b) = (self.scoped(scope, binary.left())?, self.scoped(scope, binary.right())?);
+        let (ta, tb) = (scope.s.ty(a), scope.s.ty(b));
+        let nullable = ta.nullable || tb.nullable;
+        let number = Type::new(INT64, nullable);
+        let difference = match (ta.sql, tb.sql, result.sql) {
+            (SqlType::Date32, SqlType::Date32, SqlType::Duration(TimeUnit::Second) | INT64) if back => {
+                let int32 = |this: &mut Self, scope: &mut Scope<'_>, value: Value| {
+                    let days = this.renamed(scope, value, SqlType::Int32);
+                    scope.s.unary(UnaryOp::Convert, days, Type::new(INT64, scope.s.ty(value).nullable))
+                };
+                let (a, b) = (int32(self, scope, a), int32(self, scope, b));
+                let days = scope.s.binary(BinaryOp::Sub, a, b, number);
+                if result.sql == INT64 {
+                    return Ok(Some(days));
+                }
+                let day = self.number(scope, 86_400);
+                scope.s.binary(BinaryOp::Mul, days, day, number)
+            }
+            (SqlType::Timestamp(x), SqlType::Timestamp(y), SqlType::Duration(z)) if back && x == y && y == z => {
+                let (a, b) = (self.renamed(scope, a, INT64), self.renamed(scope, b, INT64));
+                scope.s.binary(BinaryOp::SubChecked, a, b, number)
+            }
+            (SqlType::Timestamp(x), SqlType::Duration(y), SqlType::Timestamp(z)) if x == y && y == z => {
+                let (a, b) = (self.renamed(scope, a, INT64), self.renamed(scope, b, INT64));
+                scope.s.binary(if back { BinaryOp::SubChecked } else { BinaryOp::AddChecked }, a, b, number)
+            }
+            _ => return Ok(None),
+        };
+        Ok(Some(self.renamed(scope, difference, result.sql)))
+    }
+
+    fn moved(
+        &mut self,
+        scope: &mut Scope<'_>,
+        expr: &Arc<dyn PhysicalExpr>,
+        time: &Arc<dyn PhysicalExpr>,
+        interval: IntervalMonthDayNano,
+        back: bool,
+    ) -> Result<Option<Value>> {
+        let Some((time, per_second)) = self.point(scope, time)? else { return Ok(None) };
+        let result = self.result_type(scope, expr);
+        if result.is_none_or(|result| result.sql != scope.s.ty(time).sql) {
+            return Ok(None);
+        }
+        let mut args = vec![time];
+        let numbers = [per_second, interval.months.into(), interval.days.into(), interval.nanoseconds, back.into()];
+        args.extend(numbers.map(|number| self.number(scope, number)));
+        self.call(scope, expr, Function::TimeAdd, args)
+    }
+
+    /// Casts between points in time and numbers.
+    pub(super) fn time_cast(&mut self, scope: &mut Scope<'_>, value: Value, to: SqlType) -> Option<Value> {
+        use SqlType::{Date32, Duration, Int32, Timestamp};
+        let ty = scope.s.ty(value);
+        let number = Type::new(INT64, ty.nullable);
+        let per_day = |unit: TimeUnit| 86_400 * unit.per_second();
+        match (ty.sql, to) {
+            (INT64, Timestamp(_) | Duration(_)) | (Timestamp(_) | Duration(_), INT64) | (Int32, Date32) | (Date32, Int32) => {
+                Some(self.renamed(scope, value, to))
+            }
+            (Date32, Timestamp(unit)) => {
+                let days = self.renamed(scope, value, Int32);
+                let days = scope.s.unary(UnaryOp::Convert, days, number);
+                let unit = self.number(scope, per_day(unit));
+                let count = scope.s.binary(BinaryOp::MulChecked, days, unit, number);
+                Some(self.renamed(scope, count, to))
+            }
+            (Timestamp(from), Timestamp(unit)) => {
+                let count = self.renamed(scope, value, INT64);
+                let (op, factor) = match unit.per_second() / from.per_second() {
+                    0 => (BinaryOp::Div, from.per_second() / unit.per_second()),
+                    factor => (BinaryOp::MulChecked, factor),
+                };
+                let factor = self.number(scope, factor);
+                let count = scope.s.binary(op, count, factor, number);
+                Some(self.renamed(scope, count, to))
+            }
+            (Timestamp(unit), Date32) => {
+                let per_second = self.number(scope, unit.per_second());
+                Some(scope.s.op(stagefuse_ir::Op::Call(Function::Day, vec![value, per_second]), Type::new(Date32, ty.nullable)))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Whether a function takes a number of some unit as a point in time.
+fn counts_from_1970(expr: &Arc<dyn PhysicalExpr>) -> bool {
+    ScalarFunctionExpr::try_downcast_func::<ToTimestampSecondsFunc>(expr.as_ref()).is_some()
+        || ScalarFunctionExpr::try_downcast_func::<ToTimestampMillisFunc>(expr.as_ref()).is_some()
+        || ScalarFunctionExpr::try_downcast_func::<ToTimestampMicrosFunc>(expr.as_ref()).is_some()
+        || ScalarFunctionExpr::try_downcast_func::<ToTimestampNanosFunc>(expr.as_ref()).is_some()
+}
+
+/// The text of a literal.
+fn text_of(expr: &Arc<dyn PhysicalExpr>) -> Option<String> {
+    expr.downcast_ref::<Literal>()?.value().try_as_str().flatten().map(str::to_string)
+}
+
+/// An interval that is the same for all rows.
+fn interval_of(expr: &Arc<dyn PhysicalExpr>) -> Option<IntervalMonthDayNano> {
+    match expr.downcast_ref::<Literal>()?.value() {
+        ScalarValue::IntervalMonthDayNano(Some(interval)) => Some(*interval),
+        _ => None,
+    }
+}
+
+/// A part's name without quotes around it.
+fn unquoted(part: &str) -> &str {
+    let quote = |c: char| c == '\'' || c == '"';
+    part.strip_prefix(quote).and_then(|part| part.strip_suffix(quote)).unwrap_or(part)
+}
+
+/// The part of this name; DataFusion takes Arrow's names for the units of intervals, and some of its own.
+fn part_of(part: &str) -> Option<TimePart> {
+    Some(match IntervalUnit::from_str(part) {
+        Ok(IntervalUnit::Year) => TimePart::Year,
+        Ok(IntervalUnit::Month) => TimePart::Month,
+        Ok(IntervalUnit::Week) => TimePart::Week,
+        Ok(IntervalUnit::Day) => TimePart::Day,
+        Ok(IntervalUnit::Hour) => TimePart::Hour,
+        Ok(IntervalUnit::Minute) => TimePart::Minute,
+        Ok(IntervalUnit::Second) => TimePart::Second,
+        Ok(IntervalUnit::Millisecond) => TimePart::Milliseconds,
+        Ok(IntervalUnit::Microsecond) => TimePart::Microseconds,
+        Ok(IntervalUnit::Nanosecond) => TimePart::Nanoseconds,
+        Ok(_) => return None,
+        Err(_) => match part.to_lowercase().as_str() {
+            "isoyear" => TimePart::IsoYear,
+            "qtr" | "quarter" => TimePart::Quarter,
+            "doy" => TimePart::DayOfYear,
+            "dow" => TimePart::DayFromSunday,
+            "isodow" => TimePart::IsoDay,
+            _ => return None,
+        },
+    })
+}
