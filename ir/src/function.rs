@@ -184,6 +184,17 @@ functions! {
     /// Number of the first character; 0 of an empty text.
     CharCode = "char_code" (Text) -> Whole, Nothing;
 
+    /// A whole number in decimal digits.
+    WholeText = "whole_text" (Whole) -> Text, Nothing;
+    /// `true` or `false`.
+    BooleanText = "boolean_text" (Boolean) -> Text, Nothing;
+    /// A day since 1970-01-01 as year, month and day. Fails beyond the calendar that Arrow knows.
+    DateText = "date_text" (Whole) -> Text, Fails;
+
+    /// Whether the float is no number.
+    IsNan = "is_nan" (Float) -> Boolean, Nothing;
+    /// Whether the float is zero, of whatever sign.
+    IsZero = "is_zero" (Float) -> Boolean, Nothing;
     /// Square root. Fails with a negative number.
     Sqrt = "sqrt" (Float) -> Float, Fails;
     /// Greatest whole number that is not greater.

@@ -7,7 +7,8 @@
 //!    most 18 digits fits. (Computed decimals may exceed their precision: arithmetic checks 128 bits only.)
 //! 2. turns checked arithmetic whose result provably fits into plain arithmetic, and casts of decimals that cannot fail into conversions;
 //! 3. computes once what is the same for all rows, such as a rescaled literal, by putting a literal in its place;
-//! 4. declares states accordingly, and inserts conversions where a value goes to a place of another representation. A join key is held in
+//! 4. takes parts of dates without asking first whether the calendar goes that far, where it does;
+//! 5. declares states accordingly, and inserts conversions where a value goes to a place of another representation. A join key is held in
 //!    64 bits only if it fits on the build side and in every probe. Sums of decimals stay in 128 bits.
 //!
 //! The representation of an arithmetic result follows these rules, which both engines and the verifier know: `add`, `sub`, `mul`, `neg` and
@@ -258,6 +259,11 @@ impl StageNarrower<'_> {
     /// Rewrites an operation and chooses the representation of its result.
     fn define(&mut self, value: Value, op: &mut Op, before: &mut Inserted) {
         let fits = decimal_repr(self.range(value));
+        if let Some((part, date)) = guarded_part(op)
+            && self.range(date).within(CALENDAR)
+        {
+            *op = Op::Unary(part, date);
+        }
         match op {
             Op::Literal(_) => self.set_repr(value, fits),
             Op::Unary(unary, a) => {
@@ -363,6 +369,20 @@ impl StageNarrower<'_> {
         let found = self.program.literals.iter().find(|(_, known)| **known == literal).map(|(lit, _)| lit);
         Some(found.unwrap_or_else(|| self.program.literals.push(literal)))
     }
+}
+
+/// Days since 1970-01-01 that front ends know a date for: the years -262143 to 262142.
+const CALENDAR: Range = Range::new(-96_465_292, 95_026_236);
+
+/// The part of a date that an `if` yields, and the date, where the other region yields null: a front end asks first whether the calendar goes that far.
+fn guarded_part(op: &Op) -> Option<(UnaryOp, Value)> {
+    let Op::If(_, then, otherwise) = op else { return None };
+    let ([(value, Op::Unary(part @ (UnaryOp::Year | UnaryOp::Month | UnaryOp::Day), date))], [(_, Op::Literal(_))]) =
+        (then.body.as_slice(), otherwise.body.as_slice())
+    else {
+        return None;
+    };
+    (then.result == *value).then_some((*part, *date))
 }
 
 /// All values of a type in its default representation: what checked arithmetic lets through.

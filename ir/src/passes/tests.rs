@@ -740,3 +740,35 @@ fn dead_calls() {
         }",
     );
 }
+
+/// A part of a date is asked for without a guard where all dates lie within the calendar.
+#[test]
+fn parts_of_dates_within_the_calendar() {
+    let stage = |stored: &str, body: &str| {
+        format!(
+            "input0 \"t\" (date32?{stored})
+            lit0: date32 = -96465292
+            lit1: int32? = null
+            output (int32?)
+            s0 \"t\" {{
+            source input0 (v0: date32?)
+            {body}
+            emit (v5)
+            }}"
+        )
+    };
+    let guarded = "v1: date32 = literal lit0
+        v2: boolean? = ge v0, v1
+        v5: int32? = if v2 {
+        v3: int32? = year v0
+        yield v3
+        } else {
+        v4: int32? = literal lit1
+        yield v4
+        }";
+    becomes(narrow, &stage("", guarded), &stage("", guarded));
+    let plain = "v1: date32 = literal lit0
+        v2: boolean? = ge v0, v1
+        v5: int32? = year v0";
+    becomes(narrow, &stage(" offset(-3000, 70000)", guarded), &stage(" offset(-3000, 70000)", plain));
+}

@@ -4,6 +4,9 @@ mod math;
 mod text;
 mod time;
 
+use std::io::Write;
+
+use arrow::datatypes::Date32Type;
 use bumpalo::Bump;
 use stagefuse_ir::Function;
 use stagefuse_ir::abi::{ErrorCode, STR_INLINE, StrRef};
@@ -37,6 +40,14 @@ impl Scratch {
         self.buffer.clear();
         write(&mut self.buffer);
         self.keep()
+    }
+
+    /// Puts a text together from its parts.
+    fn write(&mut self, text: std::fmt::Arguments<'_>) -> Result<Option<Words>, ErrorCode> {
+        self.build(|out| {
+            // Writing to memory cannot fail.
+            let _ = out.write_fmt(text);
+        })
     }
 
     fn keep(&mut self) -> Result<Option<Words>, ErrorCode> {
@@ -104,6 +115,14 @@ pub(crate) unsafe fn call(function: Function, args: &[Words], scratch: &mut Scra
         PadStart | PadEnd => scratch.build(|out| text::pad(text(0), whole(1), text(2), function == PadStart, out)),
         ByteLength => number(text(0).len() as i64),
         CharCode => number(text(0).chars().next().map_or(0, |c| i64::from(u32::from(c)))),
+        WholeText => scratch.write(format_args!("{}", whole(0))),
+        BooleanText => part(if args[0][0] != 0 { "true" } else { "false" }),
+        DateText => {
+            let date = i32::try_from(whole(0)).ok().and_then(Date32Type::to_naive_date_opt);
+            date.ok_or(ErrorCode::Cast).and_then(|date| scratch.write(format_args!("{date:?}")))
+        }
+        IsNan => truth(float(0).is_nan()),
+        IsZero => truth(float(0) == 0.0),
         Sqrt if float(0) < 0.0 => Err(ErrorCode::Function),
         Sqrt => real(float(0).sqrt()),
         Floor => real(float(0).floor()),

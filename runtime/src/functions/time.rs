@@ -49,6 +49,9 @@ fn iso_week(day: i64) -> (i64, i64) {
 pub(super) fn part(time: i64, per_second: i64, part: i64) -> Option<i64> {
     let part = *TimePart::ALL.get(usize::try_from(part).ok()?)?;
     let (day, second, nanos) = split(time, per_second);
+    if per_second == 0 && matches!(part, TimePart::Hour | TimePart::Minute | TimePart::Second) {
+        return Some(0);
+    }
     if !CALENDAR.contains(&day) {
         return None;
     }

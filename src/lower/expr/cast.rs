@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::datatypes::DataType;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{CastExpr, TryCastExpr};
-use stagefuse_ir::{BinaryOp, Datum, SqlType, Type, UnaryOp, Value};
+use stagefuse_ir::{BinaryOp, Datum, Function, Op, SqlType, Type, UnaryOp, Value};
 
 use super::Scope;
 use crate::lower::{Lowering, Result, types};
@@ -54,7 +54,12 @@ impl Lowering {
             {
                 return Ok(self.time_cast(scope, value, t));
             }
+            (f, SqlType::Utf8) if f == SqlType::Boolean || f.is_integer() && f != SqlType::UInt64 => {
+                let function = if f == SqlType::Boolean { Function::BooleanText } else { Function::WholeText };
+                return Ok(Some(scope.s.op(Op::Call(function, vec![value]), to)));
+            }
             _ if !may_fail => return Ok(None),
+            (SqlType::Date32, SqlType::Utf8) => return Ok(Some(scope.s.op(Op::Call(Function::DateText, vec![value]), to))),
             _ if f.is_integer() && t.is_integer() => UnaryOp::Cast,
             (_, SqlType::Decimal { scale, .. }) if (f.is_integer() || f.scale().is_some()) && scale >= 0 => UnaryOp::Cast,
             (SqlType::Float64, SqlType::Decimal { scale, .. }) if scale >= 0 => UnaryOp::Cast,

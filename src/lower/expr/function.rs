@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
+use datafusion::common::ScalarValue;
 use datafusion::functions::{core, math, string, unicode};
 use datafusion::logical_expr::ScalarUDF;
+use datafusion::physical_expr::expressions::Literal;
+use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use stagefuse_ir::{BinaryOp, Datum, Function, Op, SqlType, Type, UnaryOp, Value};
 
 use super::Scope;
-use crate::lower::{Lowering, Result};
+use crate::lower::{Lowering, Result, types};
 
 /// A function of DataFusion's, which makes the one instance of it that there is.
 type Known = fn() -> Arc<ScalarUDF>;
@@ -43,6 +46,8 @@ const ALIKE: &[(Known, Function)] = &[
     (math::tan, Function::Tan),
     (math::cbrt, Function::Cbrt),
     (math::atan2, Function::Atan2),
+    (math::isnan, Function::IsNan),
+    (math::iszero, Function::IsZero),
 ];
 
 /// Functions whose last operand may be left out.
@@ -62,6 +67,17 @@ enum Rest {
     Zero,
 }
 
+/// Whether DataFusion refuses a call whatever the rows, for one of its operands.
+fn refused(call: &ScalarFunctionExpr) -> bool {
+    let number = |at: usize| match call.args().get(at)?.downcast_ref::<Literal>()?.value() {
+        ScalarValue::Int64(number) => *number,
+        _ => None,
+    };
+    let is = |known: Known| call.fun() == known().as_ref();
+    is(string::split_part) && number(2) == Some(0)
+        || (is(unicode::lpad) || is(unicode::rpad)) && number(1).is_some_and(|length| length > i64::from(i32::MAX))
+}
+
 impl Lowering {
     /// A call of a function, if it takes what it is given.
     pub(super) fn function(
@@ -70,6 +86,10 @@ impl Lowering {
         expr: &Arc<dyn PhysicalExpr>,
         call: &ScalarFunctionExpr,
     ) -> Result<Option<Value>> {
+        // DataFusion has rules of its own for what is the same for all rows, and mostly computes it while it plans.
+        if collect_columns(expr).is_empty() || refused(call) {
+            return Ok(None);
+        }
         let is = |known: Known| call.fun() == known().as_ref();
         if is(core::nullif) {
             return self.nullif(scope, call);
@@ -82,6 +102,11 @@ impl Lowering {
         }
         if is(string::bit_length) {
             return self.bit_length(scope, expr, call);
+        }
+        if is(math::round)
+            && let Some(rounded) = self.round_decimal(scope, expr, call)?
+        {
+            return Ok(Some(rounded));
         }
         // With a second operand it is another function.
         if is(math::trunc) && call.args().len() == 1 {
@@ -190,6 +215,35 @@ impl Lowering {
         let ty = scope.s.ty(arg);
         let number = ty.sql.is_integer() || ty.sql.is_float() || ty.sql.scale().is_some();
         Ok(number.then(|| scope.s.unary(UnaryOp::Abs, arg, ty)))
+    }
+
+    /// A decimal with fewer digits behind the point: a cast rounds as `round` does.
+    fn round_decimal(&mut self, scope: &mut Scope<'_>, expr: &Arc<dyn PhysicalExpr>, call: &ScalarFunctionExpr) -> Result<Option<Value>> {
+        let Some(result) = self.result_type(scope, expr) else { return Ok(None) };
+        let places = match call.args().get(1) {
+            None => 0,
+            Some(places) => match places.downcast_ref::<Literal>().map(Literal::value) {
+                Some(ScalarValue::Int32(Some(places @ 0..))) => *places,
+                _ => return Ok(None),
+            },
+        };
+        let from = call.args().first().and_then(|arg| arg.data_type(scope.schema).ok()).and_then(|ty| types::ir_type(&ty, true));
+        let (
+            Some(SqlType::Decimal { precision, scale: scale @ 0.. }),
+            SqlType::Decimal { precision: result_precision, scale: result_scale },
+        ) = (from.map(|from| from.sql), result.sql)
+        else {
+            return Ok(None);
+        };
+        if precision != result_precision || i32::from(result_scale) != places.min(scale.into()) {
+            return Ok(None);
+        }
+        let arg = self.scoped(scope, &call.args()[0])?;
+        if result_scale == scale {
+            return Ok(Some(arg));
+        }
+        let ty = result.with_nullable(scope.s.ty(arg).nullable);
+        Ok(Some(scope.s.unary(UnaryOp::Cast, arg, ty)))
     }
 
     fn bit_length(&mut self, scope: &mut Scope<'_>, expr: &Arc<dyn PhysicalExpr>, call: &ScalarFunctionExpr) -> Result<Option<Value>> {

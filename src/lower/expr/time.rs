@@ -13,7 +13,7 @@ use datafusion::functions::datetime::to_timestamp::{
 use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::expressions::{BinaryExpr, Literal};
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
-use stagefuse_ir::{BinaryOp, Datum, Function, SqlType, TimePart, TimeUnit, Type, UnaryOp, Value};
+use stagefuse_ir::{BinaryOp, Datum, Function, Op, SqlType, TimePart, TimeUnit, Type, UnaryOp, Value};
 
 use super::Scope;
 use crate::lower::{Lowering, Result, types};
@@ -87,7 +87,7 @@ impl Lowering {
             _ => None,
         };
         match of_date {
-            Some(op) if ty.sql == SqlType::Date32 => return Ok(Some(scope.s.unary(op, time, Type::new(SqlType::Int32, ty.nullable)))),
+            Some(op) if ty.sql == SqlType::Date32 => return Ok(Some(self.part_of_date(scope, op, time))),
             _ => {}
         }
         // Of a date, DataFusion does not ask Arrow for these.
@@ -96,6 +96,25 @@ impl Lowering {
         }
         let args = vec![time, self.number(scope, per_second), self.number(scope, part as i64)];
         self.call(scope, expr, Function::TimePart, args)
+    }
+
+    /// Year, month or day of a date: null beyond the calendar that Arrow knows. Passes drop the question where the answer is known.
+    fn part_of_date(&mut self, scope: &mut Scope<'_>, op: UnaryOp, date: Value) -> Value {
+        let ty = scope.s.ty(date);
+        let within = Type::boolean(ty.nullable);
+        let [least, greatest] =
+            [-96_465_292, 95_026_236].map(|day| self.constant(scope, Type::new(SqlType::Date32, false), Datum::Int(day)));
+        let least = scope.s.binary(BinaryOp::Ge, date, least, within);
+        let greatest = scope.s.binary(BinaryOp::Le, date, greatest, within);
+        let within = scope.s.binary(BinaryOp::And, least, greatest, within);
+        let part = Type::new(SqlType::Int32, ty.nullable);
+        scope.s.begin_region();
+        let then = scope.s.unary(op, date, part);
+        let then = scope.s.end_region(then);
+        scope.s.begin_region();
+        let null = self.constant(scope, part.with_nullable(true), Datum::Null);
+        let otherwise = scope.s.end_region(null);
+        scope.s.op(Op::If(within, Box::new(then), Box::new(otherwise)), part.with_nullable(true))
     }
 
     /// Seconds since 1970-01-01.
@@ -132,7 +151,7 @@ impl Lowering {
             }
         };
         let args = vec![time, self.number(scope, per_second), self.number(scope, part as i64)];
-        Ok(Some(scope.s.op(stagefuse_ir::Op::Call(Function::TimeTrunc, args), ty)))
+        Ok(Some(scope.s.op(Op::Call(Function::TimeTrunc, args), ty)))
     }
 
     /// The greatest multiple of a unit that is not beyond a point in time.
@@ -248,7 +267,7 @@ impl Lowering {
             }
             (Timestamp(unit), Date32) => {
                 let per_second = self.number(scope, unit.per_second());
-                Some(scope.s.op(stagefuse_ir::Op::Call(Function::Day, vec![value, per_second]), Type::new(Date32, ty.nullable)))
+                Some(scope.s.op(Op::Call(Function::Day, vec![value, per_second]), Type::new(Date32, ty.nullable)))
             }
             _ => None,
         }
