@@ -58,8 +58,8 @@ const EVERYTHING: &str = r#"program {
     v15: boolean = opaque0(v1)
     v16: boolean = opaque0()
     v17: int64? = neg_checked v0
-    v18: utf8 = call concat(v12, v12, v12)
-    v19: boolean = ilike v12 lit1
+    v30: utf8 = call concat(v12, v12, v12)
+    v31: boolean = ilike v12 lit1
     limit limit0
     expand v18: int64 [lit0, lit2]
     expand v19: uint8 []
@@ -94,7 +94,7 @@ const EVERYTHING: &str = r#"program {
     emit ()
   }
 
-  s5 "" {
+  s6 "" {
     source input2 (v0: host0?)
     hand input2 (v0, v0)
   }
