@@ -8,8 +8,11 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::InputOrderMode;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode, PhysicalGroupBy};
+use datafusion::physical_plan::repartition::RepartitionExec;
+use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use stagefuse_ir::builder::StageBuilder;
 use stagefuse_ir::{AccOp, AggregateDecl, BinaryOp, CallDecl, Datum, GroupsDecl, Op, Region, Sink, Source, SqlType, Type, UnaryOp, Value};
 
@@ -17,6 +20,7 @@ use self::host::HostFunction;
 use self::native::{Accumulators, Native, Read, native};
 use super::exchange::below_exchange;
 use super::pipe::common_types;
+use super::sort::Unordered;
 use super::{Branch, KeyFilter, Lowering, Pipe, Result, declined, types};
 
 /// What rows hand over to the host: an expression, of which only what the filter lets through is looked at. What several functions take is handed
@@ -24,11 +28,17 @@ use super::{Branch, KeyFilter, Lowering, Pipe, Result, declined, types};
 type HostOperand = (Arc<dyn PhysicalExpr>, Option<Arc<dyn PhysicalExpr>>);
 
 impl Lowering {
-    pub(crate) fn aggregate(&mut self, aggregate: &AggregateExec, key_filters: Vec<KeyFilter>) -> Result<Pipe> {
+    /// An aggregation. One over ordered input promises that its groups come in order: they are sorted, unless nobody needs it (`unordered`).
+    pub(crate) fn aggregate(
+        &mut self,
+        aggregate: &AggregateExec,
+        key_filters: Vec<KeyFilter>,
+        unordered: Option<Unordered>,
+    ) -> Result<Pipe> {
         let input = match aggregate.mode() {
             AggregateMode::Single | AggregateMode::SinglePartitioned => aggregate,
             AggregateMode::Final | AggregateMode::FinalPartitioned => {
-                match below_exchange(aggregate.input()).downcast_ref::<AggregateExec>() {
+                match below_any_exchange(aggregate.input()).downcast_ref::<AggregateExec>() {
                     Some(partial) if *partial.mode() == AggregateMode::Partial => partial,
                     _ => return declined("a final aggregation without its partial one"),
                 }
@@ -36,8 +46,10 @@ impl Lowering {
             AggregateMode::Partial | AggregateMode::PartialReduce => return declined("a partial aggregation without its final one"),
         };
         let by = input.group_expr();
-        if [aggregate, input].iter().any(|step| !matches!(step.input_order_mode(), InputOrderMode::Linear)) {
-            return declined("an aggregation over ordered input");
+        let ordered = [aggregate, input].iter().any(|step| !matches!(step.input_order_mode(), InputOrderMode::Linear));
+        let ordering = aggregate.properties().output_ordering().filter(|_| ordered && unordered.is_none());
+        if ordering.is_some() && aggregate.properties().output_partitioning().partition_count() > 1 {
+            return declined("an aggregation over ordered input, each of whose partitions is in order");
         }
         let sets = self.sets(by)?;
         let grouped = !by.is_true_no_grouping();
@@ -46,8 +58,12 @@ impl Lowering {
         let total_order = !grouped || limits().any(|limit| limit.descending().is_some());
         let enough = aggregate.limit_options().filter(|limit| limit.descending().is_none() && input.aggr_expr().is_empty());
         let schema = input.input().schema();
-        let mut pipe = self.below(input.input())?;
         let functions: Vec<Option<Native>> = input.aggr_expr().iter().map(|function| native(function, &schema, total_order)).collect();
+        // What DataFusion computes may depend on the order in which rows come, though nothing promises that it does.
+        if functions.iter().all(Option::is_some) {
+            self.unordered = Some(Unordered { fetch: None });
+        }
+        let mut pipe = self.below(input.input())?;
         // One branch may count rows where it counts what cannot be null; several must agree on what they count.
         let alone = pipe.branches.len() == 1;
         let (mut keys, mut operands) = (vec![], vec![]);
@@ -137,7 +153,11 @@ impl Lowering {
                 }
             }));
         }
-        Ok(Branch { s, columns, exchanged: true }.into())
+        let pipe = Branch { s, columns, exchanged: true }.into();
+        match ordering {
+            Some(ordering) => self.sorted(pipe, aggregate, ordering, None, "AggregateExec: in order"),
+            None => Ok(pipe),
+        }
     }
 
     /// Drops rows of groups that nobody misses.
@@ -269,6 +289,18 @@ impl Lowering {
         let quotient = s.binary(BinaryOp::Div, scaled, count, wide(scale, nullable));
         Ok(s.unary(UnaryOp::Cast, quotient, result.with_nullable(nullable)))
     }
+}
+
+/// The plan below exchanges, be they such that keep an order.
+fn below_any_exchange(plan: &Arc<dyn ExecutionPlan>) -> &Arc<dyn ExecutionPlan> {
+    let mut plan = below_exchange(plan);
+    while plan.is::<RepartitionExec>() || (plan.is::<SortPreservingMergeExec>() && plan.fetch().is_none()) {
+        match plan.children().first() {
+            Some(child) => plan = below_exchange(child),
+            None => return plan,
+        }
+    }
+    plan
 }
 
 fn can_fail(region: &Region) -> bool {
