@@ -145,6 +145,7 @@ impl Lowering {
             s.note(format!("AggregateExec: {}", function.name()));
             columns.push(Some(match read {
                 Read::Acc(index) => acc(*index),
+                Read::Complement(index) => self.complement(&mut s, acc(*index)),
                 Read::Call(index) => fields[first_call + index],
                 Read::Average { sum, count } => {
                     let result = types::ir_type(function.field().data_type(), true);
@@ -201,7 +202,10 @@ impl Lowering {
                 operands.push(None);
                 continue;
             }
-            let value = self.operand(branch, schema, operand, filter.as_ref())?;
+            let mut value = self.operand(branch, schema, operand, filter.as_ref())?;
+            if matches!(native, Native::BitAnd(_)) {
+                value = self.complement(&mut branch.s, value);
+            }
             // A count of what cannot be null is a count of rows.
             let counting = *native == Native::Acc(AccOp::Count, SqlType::Int64);
             let counts_rows = counting && alone && filter.is_none() && !branch.s.ty(value).nullable;
@@ -273,6 +277,15 @@ impl Lowering {
         let null = s.op(Op::Literal(null), ty);
         let otherwise = s.end_region(null);
         s.op(Op::If(condition, Box::new(then), Box::new(otherwise)), ty)
+    }
+
+    /// All bits of an integer turned around.
+    fn complement(&mut self, s: &mut StageBuilder, value: Value) -> Value {
+        let ty = s.ty(value);
+        let ones = if ty.sql.is_unsigned() { i128::from(u64::MAX >> (64 - 8 * ty.repr.bytes())) } else { -1 };
+        let ones = self.p.literal(ty.with_nullable(false), Datum::Int(ones));
+        let ones = s.op(Op::Literal(ones), ty.with_nullable(false));
+        s.binary(BinaryOp::BitXor, value, ones, ty)
     }
 
     /// DataFusion's average: a decimal's sum is scaled up to the result's scale and divided, truncating; then its digits are checked.
