@@ -220,6 +220,10 @@ pub enum AccOp {
     /// Sum of the arguments that are not null; integers and decimals wrap, as DataFusion's do. int64, uint64, float64 or decimal in i128
     /// (whose argument may be held in i64).
     Sum,
+    /// Bits that some argument has that is not null. An integer.
+    BitOr,
+    /// Bits that an odd number of arguments has that are not null. An integer.
+    BitXor,
     /// Smallest argument, in the order of [`crate::op::BinaryOp::Lt`].
     Min,
     /// Greatest argument.
@@ -228,7 +232,7 @@ pub enum AccOp {
 
 impl AccOp {
     /// Every accumulator.
-    pub const ALL: &'static [AccOp] = &[AccOp::CountRows, AccOp::Count, AccOp::Sum, AccOp::Min, AccOp::Max];
+    pub const ALL: &'static [AccOp] = &[AccOp::CountRows, AccOp::Count, AccOp::Sum, AccOp::BitOr, AccOp::BitXor, AccOp::Min, AccOp::Max];
 
     /// Name in the text form.
     pub const fn name(self) -> &'static str {
@@ -236,6 +240,8 @@ impl AccOp {
             AccOp::CountRows => "count_rows",
             AccOp::Count => "count",
             AccOp::Sum => "sum",
+            AccOp::BitOr => "bit_or",
+            AccOp::BitXor => "bit_xor",
             AccOp::Min => "min",
             AccOp::Max => "max",
         }

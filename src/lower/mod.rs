@@ -240,7 +240,7 @@ impl Lowering {
             (self.unordered, self.wanted) = (unordered, wanted);
             self.projection(projection)?
         } else if let Some(aggregate) = plan.downcast_ref::<AggregateExec>() {
-            self.aggregate(aggregate, key_filters)?
+            self.aggregate(aggregate, key_filters, unordered)?
         } else if let Some(join) = plan.downcast_ref::<HashJoinExec>() {
             self.reordered(join, wanted)?
         } else if let Some(join) = plan.downcast_ref::<SortMergeJoinExec>() {

@@ -4,6 +4,7 @@
 //! so does a sort of partitions that nobody merges.
 
 use datafusion::physical_expr::PhysicalSortExpr;
+use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::joins::SortMergeJoinExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
@@ -42,14 +43,15 @@ impl Lowering {
         self.sorted(pipe, sort.input().as_ref(), sort.expr(), sort.fetch(), "SortExec")
     }
 
-    /// A merge of partitions that were sorted just before, or by a join that has its inputs sorted: one sort of all rows.
+    /// A merge of partitions that were sorted just before, or that come in order from a join or an aggregation that is lowered without: one sort of all
+    /// rows.
     pub(crate) fn merged_sort(&mut self, merge: &SortPreservingMergeExec) -> Result<Pipe> {
         let below = below_projections(merge.input());
         let unordered = Unordered { fetch: merge.fetch() };
         let keys = match (below.downcast_ref::<SortExec>(), below.output_ordering()) {
             (Some(sort), _) if unordered.covers(sort.fetch()) => sort.expr().len(),
             (Some(_), _) => return declined("a merge of more rows than were sorted"),
-            (None, Some(ordering)) if below.is::<SortMergeJoinExec>() => ordering.len(),
+            (None, Some(ordering)) if below.is::<SortMergeJoinExec>() || below.is::<AggregateExec>() => ordering.len(),
             (None, _) => return declined("a merge of what was sorted before"),
         };
         // The rows may be promised to be in the order of all keys that they were sorted by.
@@ -61,7 +63,8 @@ impl Lowering {
         self.sorted(pipe, merge.input().as_ref(), merge.expr(), merge.fetch(), "SortPreservingMergeExec")
     }
 
-    fn sorted(
+    /// Puts the rows of a pipe in order.
+    pub(crate) fn sorted(
         &mut self,
         mut pipe: Pipe,
         input: &dyn ExecutionPlan,

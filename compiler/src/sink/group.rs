@@ -39,7 +39,7 @@ impl Gen<'_> {
         let Sink::Group { groups, keys, .. } = &self.decl.sink else { return };
         let decl = &self.program.groups[*groups];
         let words = |acc: &AccDecl| 1 + u32::from(acc.ty.repr == Repr::I128);
-        let sums = |acc: &AccDecl| matches!(acc.op, AccOp::CountRows | AccOp::Count | AccOp::Sum);
+        let sums = |acc: &AccDecl| matches!(acc.op, AccOp::CountRows | AccOp::Count | AccOp::Sum | AccOp::BitOr | AccOp::BitXor);
         let held: u32 = decl.accs.iter().filter(|acc| sums(acc)).map(words).sum();
         if !keys.is_empty() || !self.parts.is_empty() || held > HELD_WORDS {
             return;
@@ -274,6 +274,16 @@ impl Gen<'_> {
                 let count = self.b.ins().iadd(count, one);
                 self.write_acc(place, count);
             }
+            (AccOp::BitOr | AccOp::BitXor, Some((val, _))) => {
+                let bits = self.read_acc(place);
+                let more = if op == AccOp::BitOr { self.b.ins().bor(bits, val.a) } else { self.b.ins().bxor(bits, val.a) };
+                let new = match val.valid {
+                    Some(valid) => self.b.ins().select(valid, more, bits),
+                    None => more,
+                };
+                self.write_acc(place, new);
+                self.see(place, val.valid);
+            }
             (AccOp::Sum, Some((val, ty))) => {
                 let sum = self.read_acc(place);
                 let arg = if repr == Repr::I128 { self.wide(val.a) } else { val.a };
@@ -290,7 +300,9 @@ impl Gen<'_> {
                 self.see(place, val.valid);
             }
             (AccOp::Min | AccOp::Max, Some((val, ty))) => self.extreme(op, *entry, field, val, ty)?,
-            (AccOp::Sum | AccOp::Min | AccOp::Max, None) => return unsupported(format!("{} without an argument", op.name())),
+            (AccOp::Sum | AccOp::BitOr | AccOp::BitXor | AccOp::Min | AccOp::Max, None) => {
+                return unsupported(format!("{} without an argument", op.name()));
+            }
         }
         Ok(())
     }

@@ -113,6 +113,7 @@ impl Ranges {
                             AccOp::CountRows | AccOp::Count => Range::new(0, i64::MAX.into()),
                             AccOp::Min | AccOp::Max => arg,
                             AccOp::Sum => sum(arg, acc.ty),
+                            AccOp::BitOr | AccOp::BitXor => Range::of_type(acc.ty),
                         },
                     );
                 }

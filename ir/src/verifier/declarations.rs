@@ -63,6 +63,7 @@ pub(super) fn verify(program: &Program, errors: &mut Errors) {
                     SqlType::Decimal { .. } => acc.ty.repr == Repr::I128,
                     _ => false,
                 },
+                AccOp::BitOr | AccOp::BitXor => acc.ty.sql.is_integer(),
                 AccOp::Min | AccOp::Max => !acc.ty.sql.is_host(),
             };
             errors.check(holds, Law::Accumulators, || format!("{groups}: {} cannot be {}", acc.op.name(), acc.ty));

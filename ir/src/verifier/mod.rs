@@ -42,9 +42,10 @@
 //! 12. **Build.** A stage that builds a join table has a value for each key and payload field, of its SQL type and representation, nullable
 //!     only where the field is.
 //! 13. **Group.** A stage that fills a group table has a value for each key as under 12, and an argument for each accumulator but `count_rows`: for
-//!     `sum` of the accumulator's SQL type (or a decimal of its scale, in either representation), for `min` and `max` of its SQL type and representation.
+//!     `sum` of the accumulator's SQL type (or a decimal of its scale, in either representation), for all but it and `count` of its SQL type and representation.
 //!     `min` and `max` are nullable if their argument is or if there are no keys.
-//! 14. **Accumulators.** `count` and `count_rows` are `int64`, not nullable; `sum` is `int64`, `uint64`, `float64`, or a decimal in `i128`.
+//! 14. **Accumulators.** `count` and `count_rows` are `int64`, not nullable; `sum` is `int64`, `uint64`, `float64`, or a decimal in `i128`; `bit_or` and `bit_xor`
+//!     are integers.
 //! 15. **Emit.** An emitting stage has a value for each column of the output, of its SQL type, nullable only where the column is. Output columns are in the
 //!     default representation.
 //! 16. **Order of stages.** A stage that reads a state comes after every stage that writes it, and there is one. A stage whose source is a

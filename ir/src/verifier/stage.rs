@@ -321,6 +321,7 @@ impl StageVerifier<'_, '_> {
                     let holds = match acc.op {
                         AccOp::CountRows | AccOp::Count => true,
                         AccOp::Sum => ops::same(arg.sql, acc.ty.sql),
+                        AccOp::BitOr | AccOp::BitXor => same_register(arg, acc.ty),
                         AccOp::Min | AccOp::Max => same_register(arg, acc.ty) && acc.ty.nullable >= (arg.nullable || table.keys.is_empty()),
                     };
                     self.errors.check(holds, Law::Group, || format!("{} as {} does not take {arg}", acc.op.name(), acc.ty));

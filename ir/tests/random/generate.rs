@@ -96,6 +96,7 @@ impl Generator {
             let op = self.choices.pick(&AccOp::ALL[1..]);
             accs.push(match (op, ty.sql) {
                 (AccOp::Count, _) => AccDecl { op, ty: Type::new(SqlType::Int64, false) },
+                (AccOp::BitOr | AccOp::BitXor, sql) if sql.is_integer() => AccDecl { op, ty: ty.with_nullable(true) },
                 (AccOp::Sum, SqlType::Int64 | SqlType::UInt64 | SqlType::Float64) => AccDecl { op, ty: ty.with_nullable(true) },
                 (AccOp::Sum, SqlType::Decimal { scale, .. }) => {
                     AccDecl { op, ty: Type::new(SqlType::Decimal { precision: 38, scale }, true) }

@@ -287,6 +287,12 @@ fn combine(op: AccOp, field: &Field, target: *mut u8, source: *const u8) {
         }
         (AccOp::Sum, Repr::I128) => set(target, at, get::<i128>(target, at).wrapping_add(get(source, at))),
         (AccOp::Sum, Repr::F64) => set(target, at, get::<f64>(target, at) + get::<f64>(source, at)),
+        (AccOp::BitOr | AccOp::BitXor, repr) => {
+            for at in at..at + repr.bytes() {
+                let (a, b) = (byte(target, at), byte(source, at));
+                set(target, at, if op == AccOp::BitOr { a | b } else { a ^ b });
+            }
+        }
         (AccOp::Min | AccOp::Max, repr) => {
             let smaller = less(field.ty.sql, repr, source, target, at);
             let greater = less(field.ty.sql, repr, target, source, at);

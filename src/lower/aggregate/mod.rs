@@ -8,8 +8,11 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::InputOrderMode;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode, PhysicalGroupBy};
+use datafusion::physical_plan::repartition::RepartitionExec;
+use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use stagefuse_ir::builder::StageBuilder;
 use stagefuse_ir::{AccOp, AggregateDecl, BinaryOp, CallDecl, Datum, GroupsDecl, Op, Region, Sink, Source, SqlType, Type, UnaryOp, Value};
 
@@ -17,6 +20,7 @@ use self::host::HostFunction;
 use self::native::{Accumulators, Native, Read, native};
 use super::exchange::below_exchange;
 use super::pipe::common_types;
+use super::sort::Unordered;
 use super::{Branch, KeyFilter, Lowering, Pipe, Result, declined, types};
 
 /// What rows hand over to the host: an expression, of which only what the filter lets through is looked at. What several functions take is handed
@@ -24,11 +28,17 @@ use super::{Branch, KeyFilter, Lowering, Pipe, Result, declined, types};
 type HostOperand = (Arc<dyn PhysicalExpr>, Option<Arc<dyn PhysicalExpr>>);
 
 impl Lowering {
-    pub(crate) fn aggregate(&mut self, aggregate: &AggregateExec, key_filters: Vec<KeyFilter>) -> Result<Pipe> {
+    /// An aggregation. One over ordered input promises that its groups come in order: they are sorted, unless nobody needs it (`unordered`).
+    pub(crate) fn aggregate(
+        &mut self,
+        aggregate: &AggregateExec,
+        key_filters: Vec<KeyFilter>,
+        unordered: Option<Unordered>,
+    ) -> Result<Pipe> {
         let input = match aggregate.mode() {
             AggregateMode::Single | AggregateMode::SinglePartitioned => aggregate,
             AggregateMode::Final | AggregateMode::FinalPartitioned => {
-                match below_exchange(aggregate.input()).downcast_ref::<AggregateExec>() {
+                match below_any_exchange(aggregate.input()).downcast_ref::<AggregateExec>() {
                     Some(partial) if *partial.mode() == AggregateMode::Partial => partial,
                     _ => return declined("a final aggregation without its partial one"),
                 }
@@ -36,8 +46,10 @@ impl Lowering {
             AggregateMode::Partial | AggregateMode::PartialReduce => return declined("a partial aggregation without its final one"),
         };
         let by = input.group_expr();
-        if [aggregate, input].iter().any(|step| !matches!(step.input_order_mode(), InputOrderMode::Linear)) {
-            return declined("an aggregation over ordered input");
+        let ordered = [aggregate, input].iter().any(|step| !matches!(step.input_order_mode(), InputOrderMode::Linear));
+        let ordering = aggregate.properties().output_ordering().filter(|_| ordered && unordered.is_none());
+        if ordering.is_some() && aggregate.properties().output_partitioning().partition_count() > 1 {
+            return declined("an aggregation over ordered input, each of whose partitions is in order");
         }
         let sets = self.sets(by)?;
         let grouped = !by.is_true_no_grouping();
@@ -46,8 +58,12 @@ impl Lowering {
         let total_order = !grouped || limits().any(|limit| limit.descending().is_some());
         let enough = aggregate.limit_options().filter(|limit| limit.descending().is_none() && input.aggr_expr().is_empty());
         let schema = input.input().schema();
-        let mut pipe = self.below(input.input())?;
         let functions: Vec<Option<Native>> = input.aggr_expr().iter().map(|function| native(function, &schema, total_order)).collect();
+        // What DataFusion computes may depend on the order in which rows come, though nothing promises that it does.
+        if functions.iter().all(Option::is_some) {
+            self.unordered = Some(Unordered { fetch: None });
+        }
+        let mut pipe = self.below(input.input())?;
         // One branch may count rows where it counts what cannot be null; several must agree on what they count.
         let alone = pipe.branches.len() == 1;
         let (mut keys, mut operands) = (vec![], vec![]);
@@ -129,6 +145,7 @@ impl Lowering {
             s.note(format!("AggregateExec: {}", function.name()));
             columns.push(Some(match read {
                 Read::Acc(index) => acc(*index),
+                Read::Complement(index) => self.complement(&mut s, acc(*index)),
                 Read::Call(index) => fields[first_call + index],
                 Read::Average { sum, count } => {
                     let result = types::ir_type(function.field().data_type(), true);
@@ -137,7 +154,11 @@ impl Lowering {
                 }
             }));
         }
-        Ok(Branch { s, columns, exchanged: true }.into())
+        let pipe = Branch { s, columns, exchanged: true }.into();
+        match ordering {
+            Some(ordering) => self.sorted(pipe, aggregate, ordering, None, "AggregateExec: in order"),
+            None => Ok(pipe),
+        }
     }
 
     /// Drops rows of groups that nobody misses.
@@ -181,7 +202,10 @@ impl Lowering {
                 operands.push(None);
                 continue;
             }
-            let value = self.operand(branch, schema, operand, filter.as_ref())?;
+            let mut value = self.operand(branch, schema, operand, filter.as_ref())?;
+            if matches!(native, Native::BitAnd(_)) {
+                value = self.complement(&mut branch.s, value);
+            }
             // A count of what cannot be null is a count of rows.
             let counting = *native == Native::Acc(AccOp::Count, SqlType::Int64);
             let counts_rows = counting && alone && filter.is_none() && !branch.s.ty(value).nullable;
@@ -255,6 +279,15 @@ impl Lowering {
         s.op(Op::If(condition, Box::new(then), Box::new(otherwise)), ty)
     }
 
+    /// All bits of an integer turned around.
+    fn complement(&mut self, s: &mut StageBuilder, value: Value) -> Value {
+        let ty = s.ty(value);
+        let ones = if ty.sql.is_unsigned() { i128::from(u64::MAX >> (64 - 8 * ty.repr.bytes())) } else { -1 };
+        let ones = self.p.literal(ty.with_nullable(false), Datum::Int(ones));
+        let ones = s.op(Op::Literal(ones), ty.with_nullable(false));
+        s.binary(BinaryOp::BitXor, value, ones, ty)
+    }
+
     /// DataFusion's average: a decimal's sum is scaled up to the result's scale and divided, truncating; then its digits are checked.
     fn average(&mut self, s: &mut StageBuilder, sum: Value, count: Value, result: Type) -> Result<Value> {
         let nullable = s.ty(sum).nullable;
@@ -269,6 +302,18 @@ impl Lowering {
         let quotient = s.binary(BinaryOp::Div, scaled, count, wide(scale, nullable));
         Ok(s.unary(UnaryOp::Cast, quotient, result.with_nullable(nullable)))
     }
+}
+
+/// The plan below exchanges, be they such that keep an order.
+fn below_any_exchange(plan: &Arc<dyn ExecutionPlan>) -> &Arc<dyn ExecutionPlan> {
+    let mut plan = below_exchange(plan);
+    while plan.is::<RepartitionExec>() || (plan.is::<SortPreservingMergeExec>() && plan.fetch().is_none()) {
+        match plan.children().first() {
+            Some(child) => plan = below_exchange(child),
+            None => return plan,
+        }
+    }
+    plan
 }
 
 fn can_fail(region: &Region) -> bool {

@@ -1,9 +1,14 @@
 //! Aggregate functions that the IR has accumulators for.
 
+use std::sync::Arc;
+
 use datafusion::functions_aggregate::average::Avg;
+use datafusion::functions_aggregate::bit_and_or_xor::{bit_and_udaf, bit_or_udaf, bit_xor_udaf};
+use datafusion::functions_aggregate::bool_and_or::{BoolAnd, BoolOr};
 use datafusion::functions_aggregate::count::Count;
 use datafusion::functions_aggregate::min_max::{Max, Min};
 use datafusion::functions_aggregate::sum::Sum;
+use datafusion::logical_expr::AggregateUDF;
 use datafusion::physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion::physical_expr::expressions::Literal;
 use stagefuse_ir::{AccDecl, AccOp, SqlType, Type};
@@ -17,6 +22,8 @@ pub(super) enum Native {
     CountRows,
     /// By an accumulator that holds this type.
     Acc(AccOp, SqlType),
+    /// By the bits that some argument lacks: what all have in common is their complement.
+    BitAnd(SqlType),
     /// As the quotient of a sum of this type and a count.
     Average(SqlType),
 }
@@ -38,6 +45,22 @@ pub(super) fn native(function: &AggregateFunctionExpr, schema: &arrow::datatypes
         // With groups, DataFusion's result for floats mostly depends on where a NaN stands among the rows.
         let op = if inner.is::<Min>() { AccOp::Min } else { AccOp::Max };
         return (same_kind && (!arg.is_float() || total_order)).then_some(Native::Acc(op, result));
+    }
+    if inner.is::<BoolAnd>() || inner.is::<BoolOr>() {
+        let op = if inner.is::<BoolAnd>() { AccOp::Min } else { AccOp::Max };
+        return (arg == SqlType::Boolean && result == arg).then_some(Native::Acc(op, result));
+    }
+    if arg.is_integer() && result == arg {
+        // One type stands for three functions, so that they are told apart as functions.
+        let is = |other: Arc<AggregateUDF>| *function.fun() == *other;
+        let bits = [
+            (bit_or_udaf(), Native::Acc(AccOp::BitOr, arg)),
+            (bit_xor_udaf(), Native::Acc(AccOp::BitXor, arg)),
+            (bit_and_udaf(), Native::BitAnd(arg)),
+        ];
+        if let Some((_, native)) = bits.into_iter().find(|(other, _)| is(Arc::clone(other))) {
+            return Some(native);
+        }
     }
     if inner.is::<Sum>() {
         let summed = matches!(result, SqlType::Int64 | SqlType::UInt64 | SqlType::Float64 | SqlType::Decimal { .. });
@@ -62,6 +85,8 @@ fn plain(function: &AggregateFunctionExpr) -> bool {
 pub(super) enum Read {
     /// An accumulator.
     Acc(usize),
+    /// The complement of an accumulator.
+    Complement(usize),
     /// The quotient of a sum and a count.
     Average { sum: usize, count: usize },
     /// What the host computed.
@@ -92,6 +117,7 @@ impl Accumulators {
             (Native::CountRows | Native::Acc(AccOp::Count, _), None) => Read::Acc(self.push(AccOp::CountRows, count, None)),
             (Native::CountRows | Native::Acc(AccOp::Count, _), Some(_)) => Read::Acc(self.push(AccOp::Count, count, Some(number))),
             (Native::Acc(op, sql), _) => Read::Acc(self.push(op, Type::new(sql, nullable), Some(number))),
+            (Native::BitAnd(sql), _) => Read::Complement(self.push(AccOp::BitOr, Type::new(sql, nullable), Some(number))),
             (Native::Average(sql), _) => {
                 let sum = self.push(AccOp::Sum, Type::new(sql, nullable), Some(number));
                 Read::Average { sum, count: self.push(AccOp::Count, count, Some(number)) }

@@ -226,6 +226,16 @@ fn accumulate(frame: &mut Frame<'_>, op: AccOp, field: &Field, arg: &Rc<Vector>,
             }
             (sum, arg) => Err(Error::Internal(format!("a sum in {sum:?} of {arg:?}"))),
         },
+        AccOp::BitOr | AccOp::BitXor => {
+            let or = op == AccOp::BitOr;
+            match field.ty.repr {
+                Repr::I8 => update::<i8, i8>(field, Some(arg), entries, |bits, v| if or { bits | v } else { bits ^ v }),
+                Repr::I16 => update::<i16, i16>(field, Some(arg), entries, |bits, v| if or { bits | v } else { bits ^ v }),
+                Repr::I32 => update::<i32, i32>(field, Some(arg), entries, |bits, v| if or { bits | v } else { bits ^ v }),
+                Repr::I64 => update::<i64, i64>(field, Some(arg), entries, |bits, v| if or { bits | v } else { bits ^ v }),
+                other => Err(Error::Internal(format!("bits of {other:?}"))),
+            }
+        }
         AccOp::Min | AccOp::Max => extreme(frame, op == AccOp::Min, field, arg, entries),
     }
 }
