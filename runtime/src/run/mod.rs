@@ -376,6 +376,11 @@ impl Run {
         Ok(())
     }
 
+    /// What is known of the first rows of a sort by now: a row whose first key has a greater [`stagefuse_ir::abi::sort_word`] is not among them.
+    pub fn threshold(&self, sort: Sort) -> Option<u64> {
+        self.shared.sorts[sort.index()].threshold()
+    }
+
     /// What a stage has done so far.
     pub fn metrics(&self, stage: Stage) -> StageMetrics {
         let state = &self.shared.stages[stage.index()];

@@ -202,6 +202,11 @@ impl SharedSort {
         ranges.into_iter().flatten().map(|range| range.rows.len()).sum()
     }
 
+    /// The least of the workers' thresholds, if there is one.
+    pub(crate) fn threshold(&self) -> Option<u64> {
+        Some(self.threshold.load(Relaxed)).filter(|threshold| *threshold < u64::MAX)
+    }
+
     /// Rows of a partition.
     pub(crate) fn partition_rows(&self, partition: usize) -> usize {
         self.merged(partition).map_or(0, |rows| rows.len())
