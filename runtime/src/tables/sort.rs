@@ -160,7 +160,7 @@ impl SharedSort {
     /// Makes room for at least one more row.
     pub(crate) fn grow(&self, rows: &mut SortRows, memory: &Memory) -> Result<(), Error> {
         if let Some(keep) = self.kept
-            && rows.rows.rows() >= keep.saturating_mul(4).max(LEAST_BUFFER)
+            && rows.rows.rows() >= keep.saturating_mul(2).max(LEAST_BUFFER)
         {
             if let Some(threshold) = rows.compact(&self.order, keep) {
                 let known = self.threshold.fetch_min(threshold, Relaxed);
