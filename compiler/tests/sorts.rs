@@ -106,7 +106,7 @@ fn run(program: &Arc<Program>, native: bool, batches: &[RecordBatch], partitions
             return Engine::Interpreted;
         }
         // Every other program is split into its operators.
-        let options = Options { verify: true, always_split: partitions % 2 == 0, ..Options::default() };
+        let options = Options { verify: true, always_split: partitions.is_multiple_of(2), ..Options::default() };
         let code = compile(program, stage, &builtins(), &options).unwrap_or_else(|error| panic!("{error}\n{program}"));
         Engine::Native { function: code.function(), owner: Arc::new(code) }
     };

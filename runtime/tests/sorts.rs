@@ -45,6 +45,7 @@ fn run(fetch: &str, partitions: usize, budget: &Arc<Budget>) -> Arc<Run> {
         program,
         engines: vec![Engine::Interpreted; 2],
         host_types: vec![],
+        aggregates: vec![],
         opaques: vec![],
         params: vec![],
         schema: Arc::new(Schema::new(fields.to_vec())),

@@ -89,7 +89,7 @@ const EVERYTHING: &str = r#"program {
     emit ()
   }
 
-  s5 "" {
+  s6 "" {
     source input2 (v0: host0?)
     hand input2 (v0, v0)
   }
