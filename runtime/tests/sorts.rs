@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use arrow::array::{AsArray, Int64Array, RecordBatch};
+use arrow::array::{Array, AsArray, Int64Array, ListArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use stagefuse_ir::{Stage, parser::parse, verifier::verify};
 use stagefuse_runtime::{Engine, Error, Flow, MemoryBudget, Run, RunConfig};
@@ -135,4 +135,53 @@ fn a_sort_that_is_read_too_early_is_empty_and_one_of_nothing_too() {
     fill(&empty, 0).unwrap();
     assert!((0..2).all(|partition| keys(&empty, partition).is_empty()));
     assert!(empty.table_cursor(stages().1, 2).is_err(), "no such partition");
+}
+
+/// Lists, which only the host knows: the arrays of batches that have no row among the first are let go. All of them take 30 MB.
+#[test]
+fn arrays_without_a_wanted_row_are_not_kept() {
+    let budget = Arc::new(Budget { limit: 8 << 20, ..Budget::default() });
+    let text = "program {
+        input0 \"t\" (int64, host0?)
+        host0 \"lists\"
+        sort0 keys(int64) payload(host0?) skip 0 fetch 3
+        output (int64, host0?)
+        s0 \"scan\" { source input0 (v0: int64, v1: host0?) sort sort0 keys(v0) payload(v1) }
+        s1 \"rows\" { source sort0 (v0: int64, v1: host0?) emit (v0, v1) }
+    }";
+    let program = Arc::new(parse(text).unwrap());
+    assert_eq!(verify(&program), Ok(()));
+    let lists = |rows: std::ops::Range<i64>| {
+        let list = |row: i64| (row % 3 != 1).then(|| vec![Some(row); 10]);
+        ListArray::from_iter_primitive::<Int64Type, _, _>(rows.map(list))
+    };
+    let host = lists(0..1).data_type().clone();
+    let run = Run::new(RunConfig {
+        program,
+        engines: vec![Engine::Interpreted; 2],
+        host_types: vec![host.clone()],
+        aggregates: vec![],
+        opaques: vec![],
+        params: vec![],
+        schema: Arc::new(Schema::new(vec![Field::new("a", DataType::Int64, false), Field::new("b", host, true)])),
+        partitions: 1,
+        memory: Arc::clone(&budget) as Arc<dyn MemoryBudget>,
+    })
+    .unwrap();
+    for number in 0..60 {
+        let rows = number * 10_000..(number + 1) * 10_000;
+        let lists = lists(rows.clone());
+        let batch =
+            RecordBatch::try_from_iter([("a", Arc::new(Int64Array::from_iter_values(rows)) as _), ("b", Arc::new(lists) as _)]).unwrap();
+        run.run_batch(stages().0, &mut run.worker(), &batch).unwrap();
+    }
+    while let parts @ 1.. = run.finish_parts(stages().0).unwrap() {
+        (0..parts).for_each(|part| run.finish_part(stages().0, part).unwrap());
+    }
+    let mut worker = run.worker();
+    let mut cursor = run.table_cursor(stages().1, 0).unwrap();
+    while run.run_table(stages().1, &mut worker, &mut cursor).unwrap() == Flow::More {}
+    let output = worker.take_output();
+    assert_eq!(output[0].column(0).as_primitive::<Int64Type>().values(), &[0, 1, 2]);
+    assert_eq!(output[0].column(1).as_list::<i32>(), &lists(0..3));
 }

@@ -61,11 +61,13 @@ pub(crate) struct SortRows {
     segments: Vec<(usize, u64)>,
     /// The place that the host gave for the last of them.
     batch: Option<u64>,
+    /// How often rows have been dropped.
+    compacted: usize,
 }
 
 impl SortRows {
     fn new(stride: usize) -> Self {
-        SortRows { rows: BuildRows::new(stride as u32), places: vec![], segments: vec![], batch: None }
+        SortRows { rows: BuildRows::new(stride as u32), places: vec![], segments: vec![], batch: None, compacted: 0 }
     }
 
     /// Rows come now that stand in the source from this place on, or behind those that came since the host said so.
@@ -73,6 +75,11 @@ impl SortRows {
         if self.batch.replace(place) != Some(place) {
             self.segments.push((self.rows.rows(), place));
         }
+    }
+
+    /// Is another one after rows have been stored.
+    pub(crate) fn mark(&self) -> (usize, usize) {
+        (self.compacted, self.rows.rows())
     }
 
     /// Entries of some of the rows.
@@ -117,6 +124,7 @@ impl SortRows {
         self.places.clear();
         self.places.extend(entries.iter().map(|entry| entry.place));
         self.rows.truncate(keep);
+        self.compacted += 1;
         // What comes next belongs to the same batch.
         let (first, place) = self.segments.pop().unwrap_or((0, 0));
         self.segments.clear();
