@@ -105,7 +105,8 @@ fn run(program: &Arc<Program>, native: bool, batches: &[RecordBatch], partitions
         if !native {
             return Engine::Interpreted;
         }
-        let options = Options { verify: true, ..Options::default() };
+        // Every other program is split into its operators.
+        let options = Options { verify: true, always_split: partitions.is_multiple_of(2), ..Options::default() };
         let code = compile(program, stage, &builtins(), &options).unwrap_or_else(|error| panic!("{error}\n{program}"));
         Engine::Native { function: code.function(), owner: Arc::new(code) }
     };
@@ -175,7 +176,7 @@ fn as_arrow_sorts() {
         let skip = [0, 0, 3, random.below(rows as u64 + 10)][random.below(4) as usize];
         let fetch = [None, Some(0), Some(1), Some(10), Some(random.below(rows as u64 + 10)), Some(random.below(300))];
         let fetch = fetch[random.below(6) as usize];
-        shortened += usize::from(fetch.is_some_and(|fetch| rows as u64 > 4 * (skip + fetch).max(2048) && fetch > 0));
+        shortened += usize::from(fetch.is_some_and(|fetch| rows as u64 > 2 * (skip + fetch).max(4096) && fetch > 0));
 
         let types: Vec<&str> = keys.iter().map(|(_, ty, _)| ty.as_str()).collect();
         let decls = keys.iter().map(|(_, ty, options)| {

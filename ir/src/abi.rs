@@ -196,6 +196,21 @@ pub const fn sort_word(bits: u64, kind: SortWord, descending: bool) -> u64 {
     if descending { !word } else { word }
 }
 
+/// The bits that have this [`sort_word`].
+#[inline(always)]
+pub const fn sort_bits(word: u64, kind: SortWord, descending: bool) -> u64 {
+    const SIGN: u64 = 1 << 63;
+    let word = if descending { !word } else { word };
+    match kind {
+        SortWord::Unsigned => word,
+        SortWord::Signed => word ^ SIGN,
+        SortWord::Float => {
+            let bits = word ^ SIGN;
+            bits ^ ((bits as i64 >> 63) as u64 >> 1)
+        }
+    }
+}
+
 /// How the bits of a sort's first key are ordered.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum SortWord {

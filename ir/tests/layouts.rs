@@ -88,6 +88,12 @@ fn sort_words_are_in_the_order_of_their_keys() {
     let singles = floats.map(|float| i64::from((float as f32).to_bits() as i32) as u64);
     ascending(SortWord::Float, &singles);
     assert_eq!(sort_word(5, SortWord::Signed, false), (1 << 63) + 5);
+    for kind in [SortWord::Unsigned, SortWord::Signed, SortWord::Float] {
+        for bits in [0, 1, 77, i64::MAX as u64, 1 << 63, u64::MAX - 5, u64::MAX] {
+            let again = [false, true].map(|descending| sort_bits(sort_word(bits, kind, descending), kind, descending));
+            assert_eq!(again, [bits; 2], "{kind:?}");
+        }
+    }
     assert_eq!(SortWord::of(stagefuse_ir::SqlType::UInt8), SortWord::Unsigned);
     assert_eq!(SortWord::of(stagefuse_ir::SqlType::Date32), SortWord::Signed);
 }

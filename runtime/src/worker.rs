@@ -12,6 +12,7 @@ use crate::builtins::strings;
 use crate::emit::Output;
 use crate::error::Error;
 use crate::functions::Scratch;
+use crate::interpreter::StagePlan;
 use crate::run::Run;
 use crate::run::shared::Shared;
 use crate::tables::calls::Calls;
@@ -169,6 +170,19 @@ impl Worker {
         self.groups[groups] = std::ptr::null_mut();
         self.operands[groups] = std::ptr::null_mut();
         self.tables[groups].take()
+    }
+
+    /// Whether a stage may have stored references to arrays since [`Self::mark`]. Of a top-k most batches end with no row stored.
+    pub(crate) fn has_stored(&self, plan: &StagePlan, mark: (usize, usize)) -> bool {
+        plan.keeps_arrays && (!matches!(plan.decl.sink, Sink::Sort { .. }) || self.mark(plan) != mark)
+    }
+
+    /// How far the stage's sort has come.
+    pub(crate) fn mark(&self, plan: &StagePlan) -> (usize, usize) {
+        match &plan.decl.sink {
+            Sink::Sort { sort, .. } => self.sorted[sort.index()].as_deref().map_or((0, 0), SortRows::mark),
+            _ => (0, 0),
+        }
     }
 
     /// Hands over what it collected for a sort.

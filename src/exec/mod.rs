@@ -7,6 +7,7 @@ mod output;
 mod rows;
 mod run;
 mod stage;
+mod top_k;
 
 pub use metrics::{EngineKind, StageMetrics};
 pub use node::CompiledExec;

@@ -49,7 +49,7 @@ impl RowsProcessed {
                 }
             }
         } else if !hands_on(plan) {
-            let rows = plan.children().into_iter().filter_map(|child| output_rows(child)).sum::<usize>();
+            let rows = plan.children().into_iter().filter_map(output_rows).sum::<usize>();
             tracing::trace!(rows, operator = %displayable(plan.as_ref()).one_line(), "read by DataFusion");
             self.datafusion += rows as u64;
         }

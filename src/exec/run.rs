@@ -22,9 +22,10 @@ use stagefuse_runtime::{Error, Flow, MemoryBudget, Run, RunConfig, TableCursor};
 
 use super::metrics::Recorder;
 use super::node::replace_leaves;
+use super::top_k::Told;
 use crate::fallback::FallbackReason;
 use crate::lower::expr::datum;
-use crate::lower::{Lowered, Memory};
+use crate::lower::{Lowered, Memory, TopK};
 
 /// Most rows of a piece of an in-memory input, the unit that workers claim.
 const PIECE_ROWS: usize = 4 * MAX_MORSEL_ROWS;
@@ -76,6 +77,8 @@ pub(crate) struct Core {
     /// Output partitions that have not done their part of the emitting stages.
     pub(crate) remaining: AtomicUsize,
     outcome: OnceLock<Outcome>,
+    /// By dynamic filter of a top-k.
+    told: Vec<Told>,
     recorder: Arc<Recorder>,
 }
 
@@ -100,6 +103,8 @@ impl Core {
         let memory = Arc::new(Budget(Mutex::new(MemoryConsumer::new("CompiledExec").register(context.memory_pool()))));
         let stages = program.stages.len();
         let pieces = lowered.memory.iter().map(|memory| memory.as_ref().map(cut).unwrap_or_default()).collect();
+        lowered.top_ks.iter().try_for_each(TopK::reset)?;
+        let told = lowered.top_ks.iter().map(|_| Told::nothing()).collect();
         let run = Run::new(RunConfig {
             program,
             engines,
@@ -127,6 +132,7 @@ impl Core {
             stopped: (0..stages).map(|_| AtomicBool::new(false)).collect(),
             remaining: AtomicUsize::new(outputs),
             outcome: OnceLock::new(),
+            told,
             recorder,
         }))
     }
@@ -352,6 +358,9 @@ impl Core {
         worker.set_place(place.0, place.1);
         let flow = self.run.run_batch(stage, &mut worker, batch).map_err(host_error)?;
         self.note(stage, flow);
+        for (told, top_k) in self.told.iter().zip(&self.lowered.top_ks) {
+            told.tell(top_k, &self.lowered.program, &self.run)?;
+        }
         Ok(worker.take_output())
     }
 

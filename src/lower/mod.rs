@@ -18,6 +18,7 @@ mod projection;
 mod scan;
 mod sort;
 mod sort_merge_join;
+mod top_k;
 mod types;
 mod union;
 
@@ -44,6 +45,7 @@ use crate::config::StagefuseConfig;
 
 pub(crate) use memory::Memory;
 pub(crate) use pipe::{Branch, Pipe};
+pub(crate) use top_k::TopK;
 pub(crate) use types::ir_type;
 
 /// What a subtree became.
@@ -65,6 +67,8 @@ pub struct Lowered {
     pub aggregates: Vec<Arc<dyn HostAggregate>>,
     /// By parameter of the program: the expression that yields its value once a run starts.
     pub params: Vec<Arc<dyn PhysicalExpr>>,
+    /// The dynamic filters of scans that the program's sorts feed.
+    pub(crate) top_ks: Vec<TopK>,
 }
 
 /// Why a subtree was not lowered.
@@ -120,6 +124,7 @@ pub fn lower(plan: &Arc<dyn ExecutionPlan>, config: &StagefuseConfig) -> Result<
         opaques: lowering.opaques,
         aggregates: lowering.aggregates,
         params: lowering.params,
+        top_ks: lowering.top_ks,
     })
 }
 
@@ -144,6 +149,7 @@ pub(crate) struct Lowering {
     pub(crate) opaques: Vec<Arc<dyn OpaqueExpr>>,
     pub(crate) aggregates: Vec<Arc<dyn HostAggregate>>,
     pub(crate) params: Vec<Arc<dyn PhysicalExpr>>,
+    pub(crate) top_ks: Vec<TopK>,
     /// What rows of the plan that is lowered next need not have: where they have no match in a table, nobody misses them.
     pub(crate) key_filters: Vec<KeyFilter>,
     /// Whether the order of rows of the plan that is lowered next does not matter.
@@ -213,6 +219,8 @@ impl Lowering {
         self.opaques.truncate(mark.opaques);
         self.aggregates.truncate(mark.aggregates);
         self.params.truncate(mark.params);
+        let sorts = self.p.program().sorts.len();
+        self.top_ks.retain(|top_k| top_k.sort.index() < sorts);
     }
 
     /// Joins in an order of our own, where that is wanted and possible, else as the plan has them.

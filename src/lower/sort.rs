@@ -3,6 +3,8 @@
 //! DataFusion sorts each partition and merges them; here both become one sort. What is sorted already and only has to be merged stays DataFusion's, and
 //! so does a sort of partitions that nobody merges.
 
+use std::sync::Arc;
+
 use datafusion::physical_expr::PhysicalSortExpr;
 use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::joins::SortMergeJoinExec;
@@ -14,7 +16,7 @@ use stagefuse_ir::{Sink, SortDecl, SortKey, Source, Type, Value};
 
 use super::pipe::common_types;
 use super::projection::below_projections;
-use super::{Branch, Lowering, Pipe, Result, declined};
+use super::{Branch, Lowering, Pipe, Result, TopK, declined};
 
 /// Says of the plan that is lowered next that the order of its rows does not matter: they are put in order further up.
 #[derive(Clone, Copy)]
@@ -40,7 +42,9 @@ impl Lowering {
             return declined("a sort of partitions that are not merged");
         }
         let pipe = self.below(sort.input())?;
-        self.sorted(pipe, sort.input().as_ref(), sort.expr(), sort.fetch(), "SortExec")
+        let pipe = self.sorted(pipe, sort.input().as_ref(), sort.expr(), sort.fetch(), "SortExec")?;
+        self.feed_filter(sort, &sort.expr()[0]);
+        Ok(pipe)
     }
 
     /// A merge of partitions that were sorted just before, or that come in order from a join or an aggregation that is lowered without: one sort of all
@@ -60,7 +64,24 @@ impl Lowering {
         }
         self.unordered = Some(unordered);
         let pipe = self.node(merge.input())?;
-        self.sorted(pipe, merge.input().as_ref(), merge.expr(), merge.fetch(), "SortPreservingMergeExec")
+        let pipe = self.sorted(pipe, merge.input().as_ref(), merge.expr(), merge.fetch(), "SortPreservingMergeExec")?;
+        if let Some(sort) = below.downcast_ref::<SortExec>() {
+            self.feed_filter(sort, &merge.expr()[0]);
+        }
+        Ok(pipe)
+    }
+
+    /// The sort that was declared last, whose first key is `key`, feeds the filter that DataFusion has made for it.
+    fn feed_filter(&mut self, sort: &SortExec, key: &PhysicalSortExpr) {
+        let own = &sort.expr()[0];
+        let data_type = own.expr.data_type(&sort.input().schema());
+        let filter = sort.dynamic_expressions_produced().into_iter().next();
+        if let (Some(filter), Ok(data_type), Some((number, decl))) = (filter, data_type, self.p.program().sorts.iter().next_back())
+            && decl.fetch.is_some()
+            && own.options == key.options
+        {
+            self.top_ks.push(TopK::new(number, filter, Arc::clone(&own.expr), data_type));
+        }
     }
 
     /// Puts the rows of a pipe in order.

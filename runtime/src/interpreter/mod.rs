@@ -53,6 +53,7 @@ fn run_chunks(run: &Shared, plan: &StagePlan, worker: &mut Worker, morsel: &Mors
     let rows = morsel.rows as usize;
     let mut more = More::Yes;
     for first in (0..rows).step_by(CHUNK) {
+        let mark = worker.mark(plan);
         let mut frame = Frame::new(run, plan, worker, morsel);
         frame.push_source(first, CHUNK.min(rows - first));
         if let Source::Join(_, which @ (JoinRows::Matched | JoinRows::Unmatched)) = plan.decl.source {
@@ -60,7 +61,7 @@ fn run_chunks(run: &Shared, plan: &StagePlan, worker: &mut Worker, morsel: &Mors
             frame.push_filter(&matched, which == JoinRows::Matched)?;
         }
         more = run_from(&mut frame, 0)?;
-        if plan.keeps_arrays {
+        if frame.worker.has_stored(plan, mark) {
             frame.held.keep(&run.memory)?;
         }
         if !frame.kept.is_empty() {

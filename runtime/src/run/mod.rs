@@ -170,6 +170,7 @@ impl Run {
 
     fn run_columns(&self, stage: Stage, worker: &mut Worker, mut columns: Columns, first: usize, rows: usize) -> Result<Flow, Error> {
         let mut flow = Flow::More;
+        let mark = worker.mark(&self.shared.stages[stage.index()].plan);
         for at in (first..first + rows).step_by(MAX_MORSEL_ROWS) {
             let rows = MAX_MORSEL_ROWS.min(first + rows - at);
             let morsel = Morsel { rows: rows as u64, columns: columns.at(at).as_ptr(), entries: std::ptr::null_mut() };
@@ -182,7 +183,7 @@ impl Run {
                 break;
             }
         }
-        if self.shared.stages[stage.index()].plan.keeps_arrays {
+        if worker.has_stored(&self.shared.stages[stage.index()].plan, mark) {
             columns.held.keep(&self.shared.memory)?;
         }
         // Buffered rows may refer to the columns, so that they must be flushed before those go.
@@ -381,6 +382,11 @@ impl Run {
             self.shared.sorts[sort.index()].part(part)?;
         }
         Ok(())
+    }
+
+    /// What is known of the first rows of a sort by now: a row whose first key has a greater [`stagefuse_ir::abi::sort_word`] is not among them.
+    pub fn threshold(&self, sort: Sort) -> Option<u64> {
+        self.shared.sorts[sort.index()].threshold()
     }
 
     /// What a stage has done so far.

@@ -61,11 +61,13 @@ pub(crate) struct SortRows {
     segments: Vec<(usize, u64)>,
     /// The place that the host gave for the last of them.
     batch: Option<u64>,
+    /// How often rows have been dropped.
+    compacted: usize,
 }
 
 impl SortRows {
     fn new(stride: usize) -> Self {
-        SortRows { rows: BuildRows::new(stride as u32), places: vec![], segments: vec![], batch: None }
+        SortRows { rows: BuildRows::new(stride as u32), places: vec![], segments: vec![], batch: None, compacted: 0 }
     }
 
     /// Rows come now that stand in the source from this place on, or behind those that came since the host said so.
@@ -73,6 +75,11 @@ impl SortRows {
         if self.batch.replace(place) != Some(place) {
             self.segments.push((self.rows.rows(), place));
         }
+    }
+
+    /// Is another one after rows have been stored.
+    pub(crate) fn mark(&self) -> (usize, usize) {
+        (self.compacted, self.rows.rows())
     }
 
     /// Entries of some of the rows.
@@ -117,6 +124,7 @@ impl SortRows {
         self.places.clear();
         self.places.extend(entries.iter().map(|entry| entry.place));
         self.rows.truncate(keep);
+        self.compacted += 1;
         // What comes next belongs to the same batch.
         let (first, place) = self.segments.pop().unwrap_or((0, 0));
         self.segments.clear();
@@ -160,7 +168,7 @@ impl SharedSort {
     /// Makes room for at least one more row.
     pub(crate) fn grow(&self, rows: &mut SortRows, memory: &Memory) -> Result<(), Error> {
         if let Some(keep) = self.kept
-            && rows.rows.rows() >= keep.saturating_mul(4).max(LEAST_BUFFER)
+            && rows.rows.rows() >= keep.saturating_mul(2).max(LEAST_BUFFER)
         {
             if let Some(threshold) = rows.compact(&self.order, keep) {
                 let known = self.threshold.fetch_min(threshold, Relaxed);
@@ -200,6 +208,11 @@ impl SharedSort {
     pub(crate) fn rows(&self) -> usize {
         let ranges = self.table.get().and_then(|table| table.ranges.get());
         ranges.into_iter().flatten().map(|range| range.rows.len()).sum()
+    }
+
+    /// The least of the workers' thresholds, if there is one.
+    pub(crate) fn threshold(&self) -> Option<u64> {
+        Some(self.threshold.load(Relaxed)).filter(|threshold| *threshold < u64::MAX)
     }
 
     /// Rows of a partition.
