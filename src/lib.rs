@@ -53,6 +53,8 @@ mod error;
 mod exec;
 mod explain;
 mod fallback;
+#[doc(hidden)]
+pub mod fuzz;
 mod lower;
 mod report;
 mod rule;

@@ -3,6 +3,7 @@
 pub mod arguments;
 pub mod engine;
 pub mod failure;
+pub mod fuzz;
 pub mod output;
 pub mod statements;
 pub mod tables;
@@ -24,6 +25,7 @@ pub fn main() -> ExitCode {
         }
         Command::Explain { query, dump, output, .. } => finish(explain(&query, dump, output.as_deref())),
         Command::Bench(arguments) => finish(crate::bench::main(&arguments)),
+        Command::Fuzz(arguments) => finish(fuzz::main(&arguments)),
     }
 }
 
