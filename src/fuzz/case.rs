@@ -69,6 +69,7 @@ fn settings(random: &mut Random) -> Vec<(&'static str, String)> {
             settings.push((name, (*random.pick(values)).to_owned()));
         }
     };
+    maybe(35, "stagefuse.test_paths", &["1", "2", "3", "7", "64"]);
     maybe(10, "datafusion.optimizer.prefer_hash_join", &["false"]);
     maybe(10, "datafusion.optimizer.repartition_aggregations", &["false"]);
     maybe(10, "datafusion.optimizer.repartition_joins", &["false"]);

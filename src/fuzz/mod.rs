@@ -45,14 +45,16 @@ pub struct Search {
     pub minimise: Duration,
     /// Differences after which it ends.
     pub most: usize,
-    /// Told of every case before it runs, for those that end the process.
+    /// Told of every case before it runs, for those that end the process or never end.
     pub before: fn(u64),
+    /// Told of every case that has run.
+    pub after: fn(u64),
 }
 
 impl Default for Search {
     fn default() -> Self {
         let (time, minimise) = (Duration::from_secs(60), Duration::from_secs(60));
-        Search { seed: 0, cases: u64::MAX, time, threads: 1, minimise, most: 20, before: |_| {} }
+        Search { seed: 0, cases: u64::MAX, time, threads: 1, minimise, most: 20, before: |_| {}, after: |_| {} }
     }
 }
 
@@ -73,6 +75,7 @@ impl Search {
                 (self.before)(seed);
                 let case = Case::of_seed(seed);
                 let outcome = examine(&engines, &case).await;
+                (self.after)(seed);
                 if let Ok(mut summary) = summary.lock() {
                     summary.add(seed, &outcome);
                 }

@@ -168,7 +168,7 @@ impl Table {
         let array = if filled.is_empty() {
             arrow::array::new_empty_array(&column.data_type)
         } else {
-            self.dictionary(ScalarValue::iter_to_array(filled)?)?
+            self.dictionary(array_of(filled, &column.data_type)?)?
         };
         if !values.iter().any(|value| value.is_null()) {
             return Ok(array);
@@ -233,6 +233,18 @@ impl Table {
         text.push_str("\n) AS v");
         text
     }
+}
+
+/// An array of values. A dictionary has each of them once.
+fn array_of(values: Vec<ScalarValue>, data_type: &DataType) -> Result<ArrayRef> {
+    if !matches!(data_type, DataType::Dictionary(..)) {
+        return ScalarValue::iter_to_array(values);
+    }
+    let inner = values.into_iter().map(|value| match value {
+        ScalarValue::Dictionary(_, inner) => *inner,
+        other => other,
+    });
+    Ok(arrow::compute::cast(&ScalarValue::iter_to_array(inner)?, data_type)?)
 }
 
 fn spare<K: arrow::datatypes::ArrowDictionaryKeyType>(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {

@@ -10,7 +10,8 @@ use datafusion::common::ScalarValue;
 use super::random::Random;
 
 /// Texts: empty, at the limit of what is held inline (12 bytes), long with an equal start, of several bytes a character, and patterns' own signs.
-pub const WORDS: [&str; 18] = [
+/// Three differ only in bytes that hashes leave out.
+pub const WORDS: [&str; 21] = [
     "",
     "a",
     "A",
@@ -24,6 +25,9 @@ pub const WORDS: [&str; 18] = [
     "the quick green fox jumps over the lazy dog",
     "the quick green fox jumps over the lazy cat",
     "ünïcödé",
+    "long texts that are all alike but for a letter or two here",
+    "long texts thAt are all alike but for a letter or two here",
+    "long texts thBt are all alike but for a letter or two here",
     "日本語のテキスト、長い",
     "a_b%c\\d",
     "it''s",
@@ -36,6 +40,10 @@ pub fn value(data_type: &DataType, tame: bool, random: &mut Random) -> ScalarVal
     let extreme = !tame && random.chance(20);
     let small = random.between(-4, 9);
     let integer = |random: &mut Random, least: i128, most: i128| -> i128 {
+        if !tame && random.chance(8) {
+            let alike = i128::from(*random.pick(&ALIKE));
+            return if alike <= most { alike } else { 1 };
+        }
         if extreme {
             return *random.pick(&[least, most, least + 1, most - 1, most / 2, 127, 128, 255, 256, 65_535, 1 << 31]);
         }
@@ -110,6 +118,9 @@ pub fn value(data_type: &DataType, tame: bool, random: &mut Random) -> ScalarVal
         other => ScalarValue::try_from(other).unwrap_or(ScalarValue::Null),
     }
 }
+
+/// Pairs of integers whose hashes agree in the bits that tables of up to 128 slots look at before they compare keys.
+const ALIKE: [i64; 8] = [55_460, 66_295, 55_668, 66_439, 65_476, 73_751, 50_052, 75_223];
 
 fn list(field: &Arc<Field>, random: &mut Random) -> ScalarValue {
     let length = random.below(4);
@@ -211,5 +222,23 @@ fn decimal(unscaled: i128, scale: i8) -> String {
             format!("{sign}{whole}.{part}")
         }
         Err(_) => format!("{sign}{digits}{}", "0".repeat(usize::from(scale.unsigned_abs()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use stagefuse_ir::abi::{HASH_SEED, hash_word};
+
+    use super::ALIKE;
+
+    #[test]
+    fn pairs_have_hashes_alike() {
+        let bits = |number: i64| {
+            let hash = hash_word(HASH_SEED, number as u64, 0);
+            (hash >> 48, hash & 127)
+        };
+        for pair in ALIKE.chunks(2) {
+            assert_eq!(bits(pair[0]), bits(pair[1]), "{pair:?}");
+        }
     }
 }

@@ -7,6 +7,9 @@ use crate::fuzz::kind::Kind;
 /// Most rows that joins without an equality may multiply to.
 const MOST_ROWS: usize = 40_000;
 
+/// Most pairs that joins with one may have to look at: keys may all be equal.
+const MOST_PAIRS: usize = 1_000_000;
+
 impl Generator<'_> {
     /// A query that may hold others down to `depth`, and what it yields.
     pub(super) fn query(&mut self, depth: usize) -> (Query, Vec<Expr>) {
@@ -114,7 +117,7 @@ impl Generator<'_> {
                 continue;
             }
             let new = self.scope[before.len()..].to_vec();
-            let mut kind = ["JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN", "CROSS JOIN", "LEFT SEMI JOIN", "LEFT ANTI JOIN"]
+            let kind = ["JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN", "CROSS JOIN", "LEFT SEMI JOIN", "LEFT ANTI JOIN"]
                 [self.random.weighted(&[40, 20, 12, 8, 4, 5, 5])];
             let product = rows_before.max(1).saturating_mul(self.rows_of(&relation).max(1));
             let mut on = vec![];
@@ -129,16 +132,13 @@ impl Generator<'_> {
                 }
             }
             let equal = on.iter().any(|condition| condition.tame);
-            if !equal && product > MOST_ROWS {
+            if product > if equal { MOST_PAIRS } else { MOST_ROWS } {
                 // Too many pairs: the relation is left out.
                 self.scope = before;
                 self.rows = rows_before;
                 continue;
             }
-            if kind == "CROSS JOIN" && product > MOST_ROWS {
-                kind = "JOIN";
-            }
-            self.rows = if equal { rows_before.max(product / 8) } else { product };
+            self.rows = if equal { rows_before.max(product / 4) } else { product };
             if kind.contains("SEMI") || kind.contains("ANTI") {
                 self.scope = before;
             }
