@@ -258,7 +258,7 @@ impl Run {
             },
             CursorRows::Sort { sort, partition, next, buffer } => {
                 let sort = &self.shared.sorts[sort.index()];
-                let most = (SORT_BUFFER / sort.stride()).clamp(1024, MAX_MORSEL_ROWS).min(shared.memory.sizes.morsel_rows);
+                let most = (SORT_BUFFER / sort.stride()).clamp(1024, MAX_MORSEL_ROWS).min(self.shared.memory.sizes.morsel_rows);
                 let rows = (sort.partition_rows(*partition) - *next).min(most);
                 if rows == 0 {
                     return Ok(Flow::Done);
