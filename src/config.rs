@@ -106,6 +106,30 @@ impl Count {
     }
 }
 
+/// A whole number.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Number(usize);
+
+impl Number {
+    /// The number.
+    pub const fn get(self) -> usize {
+        self.0
+    }
+}
+
+impl Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Number {
+    fn set(&mut self, setting: &str, value: &str) -> Result<()> {
+        self.0 = value.trim().parse().map_err(|_| wrong_value(setting, value, "a whole number"))?;
+        Ok(())
+    }
+}
+
 /// A boolean whose error names what is allowed.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct Switch(bool);
@@ -209,6 +233,8 @@ settings! {
         dump_max_lines: Count = Count(1000),
         /// How hard the code generator tries: 'none' or 'speed'.
         opt_level: OptLevel = OptLevel::Speed,
+        /// For tests of Stagefuse: if not 0, morsels have at most this many rows, tables start tiny, and native code and the interpreter take turns.
+        test_paths: Number = Number(0),
     }
 }
 

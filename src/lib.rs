@@ -53,6 +53,8 @@ mod error;
 mod exec;
 mod explain;
 mod fallback;
+#[doc(hidden)]
+pub mod fuzz;
 mod lower;
 mod report;
 mod rule;
@@ -62,7 +64,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use config::{Count, Mode, OptLevel, StagefuseConfig, Switch, TINY_INPUT_ROWS};
+pub use config::{Count, Mode, Number, OptLevel, StagefuseConfig, Switch, TINY_INPUT_ROWS};
 pub use error::Error;
 pub use exec::{CompiledExec, EngineKind, RowsProcessed, StageMetrics};
 pub use explain::Dump;

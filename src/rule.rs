@@ -5,7 +5,8 @@ use std::sync::Arc;
 use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
 use datafusion::execution::SessionStateBuilder;
-use datafusion::physical_expr::{Distribution, OrderingRequirements};
+use datafusion::physical_expr::expressions::UnKnownColumn;
+use datafusion::physical_expr::{Distribution, OrderingRequirements, Partitioning, PhysicalExpr};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
 use datafusion::physical_plan::repartition::RepartitionExec;
@@ -55,7 +56,12 @@ fn rewrite(plan: &Arc<dyn ExecutionPlan>, config: &StagefuseConfig, keep_hash: b
         let children = node.children().into_iter().map(|child| rewrite(child, config, false)).collect::<Result<Vec<_>>>()?;
         let same = children.iter().zip(node.children()).all(|(new, old)| Arc::ptr_eq(new, old));
         let node: Arc<dyn ExecutionPlan> = Arc::new(if same { node } else { node.over(children) });
-        return if keep_hash { redistribute(plan, node) } else { Ok(node) };
+        // A key that has been projected away cannot be hashed again, and then the subtree's own operators stay.
+        if !keep_hash {
+            return Ok(node);
+        } else if has_known_keys(plan.output_partitioning()) {
+            return redistribute(plan, node);
+        }
     }
     rewrite_below(plan, config, keep_hash)
 }
@@ -66,8 +72,8 @@ fn rewrite_below(plan: &Arc<dyn ExecutionPlan>, config: &StagefuseConfig, keep_h
     let orderings = plan.required_input_ordering();
     // An interleave asks for no distribution but is made only where its inputs have the same: without, it cannot be built.
     let interleaves = plan.is::<InterleaveExec>();
-    // A repartition makes its own distribution; whatever else is hash-distributed has that from below.
-    let passes_on = keep_hash && !plan.is::<RepartitionExec>();
+    // A repartition makes its own distribution; whatever else is hash-distributed has that from below. One partition has none.
+    let passes_on = keep_hash && !plan.is::<RepartitionExec>() && plan.output_partitioning().partition_count() > 1;
     let mut children = vec![];
     for (i, child) in plan.children().into_iter().enumerate() {
         let by_key = interleaves
@@ -84,6 +90,18 @@ fn rewrite_below(plan: &Arc<dyn ExecutionPlan>, config: &StagefuseConfig, keep_h
         children.push(if keeps(&new)? { new } else { Arc::clone(child) });
     }
     replace_children_if_necessary(Arc::clone(plan), children)
+}
+
+/// Whether rows could be distributed in that way again.
+fn has_known_keys(partitioning: &Partitioning) -> bool {
+    match partitioning {
+        Partitioning::Hash(keys, _) => keys.iter().all(|key| !has_unknown_column(key)),
+        _ => true,
+    }
+}
+
+fn has_unknown_column(expr: &Arc<dyn PhysicalExpr>) -> bool {
+    expr.is::<UnKnownColumn>() || expr.children().into_iter().any(has_unknown_column)
 }
 
 /// Whether rows come in the order that is required. Asking for the output's ordering would not do: what is constant in each partition is

@@ -30,7 +30,7 @@ impl Drop for Folder {
 }
 
 fn stagefuse(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_stagefuse")).args(arguments).output().expect("the binary starts")
+    Command::new(env!("CARGO_BIN_EXE_stagefuse")).env_remove("RUST_BACKTRACE").args(arguments).output().expect("the binary starts")
 }
 
 /// Runs, expects success, and returns what was printed.
@@ -123,6 +123,73 @@ fn bad_input_is_one_line_and_exit_code_1() {
     fails(&["sql", "SET stagefuse.mode = 'fast'"], "fast");
     fails(&["sql", "SET stagefuse.max_fields = 'many'"], "many");
     fails(&["bench", "tpch", "--only", "q99"], "q99");
+}
+
+#[test]
+fn files_that_are_not_what_they_say_are_one_line() {
+    let folder = Folder::new("files");
+    let garbage: Vec<u8> = (0..3000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let whole = folder.file("people.csv", "id,name\n1,Ada\n2,Grace\n");
+    let parquet = folder.0.join("whole.parquet");
+    printed(&["sql", "--table", &format!("p={}", path(&whole)), &format!("COPY p TO '{}' STORED AS PARQUET", parquet.display())]);
+    let bytes = fs::read(&parquet).expect("it was written");
+    let mut inside = bytes.clone();
+    // The pages, but not the footer.
+    let pages = 4..bytes.len() / 4;
+    inside[pages].fill(0xA5);
+    let files = [
+        ("garbage.parquet", garbage.clone()),
+        ("garbage.csv", garbage.clone()),
+        ("garbage.json", garbage),
+        ("empty.parquet", vec![]),
+        // Lengths in the footer that do not fit the file.
+        ("magic.parquet", b"PAR1garbagePAR1".to_vec()),
+        ("cut.parquet", bytes[..bytes.len() - 9].to_vec()),
+        ("inside.parquet", inside),
+        ("short.csv", b"a,b\n1,2\n3\n".to_vec()),
+        ("cut.json", b"{\"a\":1}\n{\"a\":".to_vec()),
+        ("array.json", b"[1, 2]".to_vec()),
+        ("text.txt", b"a\n".to_vec()),
+    ];
+    for (name, bytes) in files {
+        let file = folder.file(name, bytes);
+        for mode in ["compiled", "off"] {
+            fails(&["sql", "--mode", mode, "--table", &format!("t={}", path(&file)), "SELECT * FROM t"], "");
+        }
+    }
+    fs::create_dir(folder.0.join("folder.csv")).expect("a folder");
+    fails(&["sql", "--table", &format!("t={}", path(&folder.0.join("folder.csv"))), "SELECT 1"], "not a file");
+}
+
+#[test]
+fn statements_of_stagefuse_fail_in_one_line() {
+    fails(&["sql", "CACHE TABLE"], "takes the name of a table");
+    fails(&["sql", "CACHE TABLE nowhere"], "nowhere");
+    fails(&["sql", "UNCACHE TABLE nowhere"], "not cached");
+    fails(&["sql", "CACHE TABLE \"open"], "delimiter");
+    fails(&["sql", "EXPLAIN CODEGEN"], "takes a query");
+    fails(&["sql", "EXPLAIN CODEGEN ASM"], "takes a query");
+    fails(&["sql", "EXPLAIN CODEGEN SELECT 1 FROM nowhere"], "nowhere");
+    fails(&["sql", "SET stagefuse.test_paths = 'x'"], "whole number");
+    fails(&["sql", "SET stagefuse.max_code_bytes = -1"], "at least 1");
+    fails(&["sql", "SELECT \u{1}"], "sql");
+}
+
+/// Trees of thousands of terms take more stack than a thread has by default.
+#[test]
+fn long_expressions_do_not_overflow_the_stack() {
+    let sum = format!("SELECT {} AS n", vec!["1"; 1500].join(" + "));
+    assert_eq!(printed(&["sql", "--format", "csv", &sum]), "n\n1500\n");
+    fails(&["sql", &format!("SELECT {}1{}", "(".repeat(3000), ")".repeat(3000))], "recursion");
+}
+
+/// A difference would be exit code 1.
+#[test]
+fn fuzz_counts_what_it_did_and_replays_a_case() {
+    let shown = printed(&["fuzz", "--cases", "3", "--seed", "5", "--trace"]);
+    assert!(shown.starts_with("3 cases: "), "{shown}");
+    let shown = printed(&["fuzz", "--replay", "42"]);
+    assert!(shown.contains("CREATE TABLE t0 AS") && shown.contains("-- "), "{shown}");
 }
 
 /// The digests of a file of measurements, three modes a query, must agree.

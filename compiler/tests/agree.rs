@@ -200,7 +200,7 @@ fn integers() {
             agree_binary(op, ty, ty, ty);
         }
     }
-    for ty in [INT64, INT32] {
+    for ty in [INT64, INT32, UINT32] {
         for op in [UnaryOp::Neg, UnaryOp::NegChecked, UnaryOp::Abs] {
             agree(op.name(), &[ty], ty, |_, s, v| s.unary(op, v[0], ty));
         }

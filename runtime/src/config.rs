@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray};
 use arrow::datatypes::{DataType, SchemaRef};
-use stagefuse_ir::abi::StageFn;
+use stagefuse_ir::abi::{MAX_MORSEL_ROWS, StageFn};
 use stagefuse_ir::{Datum, Program};
 
 use crate::error::HostError;
@@ -90,6 +90,34 @@ pub struct Unlimited;
 impl MemoryBudget for Unlimited {
     fn resize(&self, _bytes: usize) -> Result<(), HostError> {
         Ok(())
+    }
+}
+
+/// Sizes that decide how often rare paths are taken: how many rows there are at a time, and when tables grow. For tests: results do not depend on them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Most rows of a morsel: 1 to [`MAX_MORSEL_ROWS`].
+    pub morsel_rows: usize,
+    /// Slots of a group table when its first group comes: a power of two, 2 or more.
+    pub first_slots: usize,
+    /// Rows that a table's first block has room for, 1 or more.
+    pub first_rows: usize,
+    /// Rows of a part of a join table: 1 to 65,536.
+    pub part_rows: usize,
+    /// Whether native stages and the interpreter take turns, morsel by morsel.
+    pub alternate: bool,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Sizes { morsel_rows: MAX_MORSEL_ROWS, first_slots: 128, first_rows: 64, part_rows: 1 << 16, alternate: false }
+    }
+}
+
+impl Sizes {
+    /// All as small as can be, and engines that take turns.
+    pub fn least(morsel_rows: usize) -> Self {
+        Sizes { morsel_rows, first_slots: 2, first_rows: 1, part_rows: 3, alternate: true }
     }
 }
 

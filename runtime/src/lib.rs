@@ -28,7 +28,7 @@ pub use adapt::adapt;
 pub use builtins::builtins;
 pub use columns::arrow_type;
 pub use compact::{Block, ColumnInfo, CompactTable};
-pub use config::{Engine, HostAccumulator, HostAggregate, MemoryBudget, OpaqueExpr, RunConfig, Unlimited};
+pub use config::{Engine, HostAccumulator, HostAggregate, MemoryBudget, OpaqueExpr, RunConfig, Sizes, Unlimited};
 pub use error::{Error, HostError};
 pub use run::{Flow, Run, StageMetrics, TableCursor};
 pub use worker::{Worker, WorkerGuard};

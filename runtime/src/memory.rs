@@ -3,23 +3,29 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::config::MemoryBudget;
+use crate::config::{MemoryBudget, Sizes};
 use crate::error::Error;
 
 /// Bytes by which the count may run ahead of what the budget was told. Small queries never ask at all.
 const STEP: usize = 1 << 20;
 
-/// The bytes of one run.
+/// The bytes of one run, and how its tables grow.
 #[derive(Debug)]
 pub(crate) struct Memory {
+    pub(crate) sizes: Sizes,
     budget: Arc<dyn MemoryBudget>,
     held: AtomicUsize,
     told: AtomicUsize,
 }
 
 impl Memory {
+    #[cfg(test)]
     pub(crate) fn new(budget: Arc<dyn MemoryBudget>) -> Self {
-        Memory { budget, held: AtomicUsize::new(0), told: AtomicUsize::new(0) }
+        Memory::with_sizes(budget, Sizes::default())
+    }
+
+    pub(crate) fn with_sizes(budget: Arc<dyn MemoryBudget>, sizes: Sizes) -> Self {
+        Memory { sizes, budget, held: AtomicUsize::new(0), told: AtomicUsize::new(0) }
     }
 
     /// Takes `bytes` more.

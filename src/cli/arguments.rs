@@ -36,6 +36,8 @@ pub enum Command {
     },
     /// Measure the engines against each other, and check that they agree.
     Bench(BenchArguments),
+    /// Search for wrong results: random tables and queries, in every engine.
+    Fuzz(FuzzArguments),
 }
 
 #[derive(Args, Debug)]
@@ -117,6 +119,31 @@ pub struct BenchArguments {
     /// Rows of the generated data of `bench micro`.
     #[arg(long, default_value_t = 4_000_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     pub rows: u64,
+}
+
+#[derive(Args, Debug)]
+pub struct FuzzArguments {
+    /// Stop after so many seconds.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub seconds: u64,
+    /// Stop after so many cases.
+    #[arg(long)]
+    pub cases: Option<u64>,
+    /// Another seed makes other cases.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// Run one case again; its seed is printed with a difference.
+    #[arg(long, value_name = "SEED", conflicts_with_all = ["seed", "cases", "seconds"])]
+    pub replay: Option<u64>,
+    /// Cases that run at the same time.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub threads: u16,
+    /// Seconds that making a difference smaller may take; 0 shows it as it was found.
+    #[arg(long, default_value_t = 60)]
+    pub minimise: u64,
+    /// Print the seed of each case before it runs, in case it ends the process.
+    #[arg(long)]
+    pub trace: bool,
 }
 
 fn scale(text: &str) -> Result<f64, String> {

@@ -3,6 +3,7 @@
 pub mod arguments;
 pub mod engine;
 pub mod failure;
+pub mod fuzz;
 pub mod output;
 pub mod statements;
 pub mod tables;
@@ -15,8 +16,28 @@ use clap::Parser;
 use arguments::{Arguments, Command, Dump, QueryArguments};
 use failure::Failure;
 
-/// Parses the arguments and runs the command. A failure is one line on stderr and exit code 1.
+/// Stack of the thread that plans: trees of thousands of terms are parsed, printed and dropped by recursion. Only what is used takes memory.
+const STACK: usize = 256 << 20;
+
+/// Parses the arguments and runs the command. A failure is one line on stderr and exit code 1, and so is a panic, of whatever library.
 pub fn main() -> ExitCode {
+    if std::env::var_os("RUST_BACKTRACE").is_none_or(|value| value == "0") {
+        std::panic::set_hook(Box::new(|_| {}));
+    }
+    let code = std::thread::Builder::new().stack_size(STACK).spawn(command).map(|thread| thread.join());
+    match code {
+        Ok(Ok(code)) => code,
+        Ok(Err(panic)) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+            let text = Failure::new(text.unwrap_or("no message"));
+            output::complain(&format!("error: this should not have happened: {text} (RUST_BACKTRACE=1 shows where)"));
+            ExitCode::FAILURE
+        }
+        Err(error) => finish(Err(error.into())),
+    }
+}
+
+fn command() -> ExitCode {
     match Arguments::parse().command {
         Command::Sql(arguments) => finish(sql(&arguments)),
         Command::Explain { query, dump: dump @ (Dump::Html | Dump::Json), output, plan_only } => {
@@ -24,6 +45,7 @@ pub fn main() -> ExitCode {
         }
         Command::Explain { query, dump, output, .. } => finish(explain(&query, dump, output.as_deref())),
         Command::Bench(arguments) => finish(crate::bench::main(&arguments)),
+        Command::Fuzz(arguments) => finish(fuzz::main(&arguments)),
     }
 }
 
@@ -116,5 +138,5 @@ pub fn runtime(threads: Option<usize>) -> Result<tokio::runtime::Runtime, Failur
         builder.worker_threads(threads);
     }
     // Deep expressions recurse on a worker's stack.
-    Ok(builder.thread_stack_size(8 << 20).enable_all().build()?)
+    Ok(builder.thread_stack_size(64 << 20).enable_all().build()?)
 }

@@ -26,6 +26,11 @@ pub fn write(file: Option<&Path>, text: &str) -> Result<(), Failure> {
     }
 }
 
+/// Prints a line to stdout.
+pub fn line(text: &str) -> Result<(), Failure> {
+    print(&format!("{text}\n"))
+}
+
 /// Prints a line to stderr; there is nobody to tell when that fails.
 pub fn complain(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{line}");

@@ -64,6 +64,9 @@ pub async fn register_file(context: &SessionContext, name: &str, file: &Path) ->
     if !metadata.is_file() {
         return Err(Failure::at(file, "not a file"));
     }
+    if metadata.len() == 0 && FileType::of(file) == Some(FileType::Parquet) {
+        return Err(Failure::at(file, "the file is empty: a Parquet file has a footer at least"));
+    }
     let Some(file_type) = FileType::of(file) else {
         return Err(Failure::at(file, "a table's file ends in .parquet, .csv or .json"));
     };

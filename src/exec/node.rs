@@ -20,7 +20,10 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties};
 use futures::future::BoxFuture;
 use futures::future::WeakShared;
+use stagefuse_ir::abi::MAX_MORSEL_ROWS;
 use stagefuse_ir::{EntityRef, ProbeKind, Program, Source, StageDecl};
+
+use stagefuse_runtime::Sizes;
 
 use super::metrics::{Recorder, StageMetrics, metrics_set};
 use super::output::output;
@@ -208,6 +211,7 @@ impl CompiledExec {
                     lowered: Arc::clone(&self.lowered),
                     children: self.children.clone(),
                     strict: self.config.strict(),
+                    sizes: sizes(&self.config),
                 };
                 let core = Core::new(plan, engines, outputs, context, Arc::clone(&self.recorder))?;
                 let breakers = core.breakers();
@@ -225,6 +229,14 @@ impl CompiledExec {
             slot.core = None;
         }
         Ok((core, breakers))
+    }
+}
+
+/// How much of what the runtime does at a time.
+fn sizes(config: &StagefuseConfig) -> Sizes {
+    match config.test_paths.get() {
+        0 => Sizes::default(),
+        rows => Sizes::least(rows.min(MAX_MORSEL_ROWS)),
     }
 }
 

@@ -16,9 +16,9 @@ use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::future::{BoxFuture, FutureExt, Shared, try_join_all};
 use futures::stream::StreamExt;
-use stagefuse_ir::abi::{ErrorCode, MAX_MORSEL_ROWS};
+use stagefuse_ir::abi::ErrorCode;
 use stagefuse_ir::{Datum, EntityRef, Input, Source, Stage};
-use stagefuse_runtime::{Error, Flow, MemoryBudget, Run, RunConfig, TableCursor};
+use stagefuse_runtime::{Error, Flow, MemoryBudget, Run, RunConfig, Sizes, TableCursor};
 
 use super::metrics::Recorder;
 use super::node::replace_leaves;
@@ -27,8 +27,8 @@ use crate::fallback::FallbackReason;
 use crate::lower::expr::datum;
 use crate::lower::{Lowered, Memory, TopK};
 
-/// Most rows of a piece of an in-memory input, the unit that workers claim.
-const PIECE_ROWS: usize = 4 * MAX_MORSEL_ROWS;
+/// Most morsels of a piece of an in-memory input, the unit that workers claim.
+const PIECE_MORSELS: usize = 4;
 
 /// The outcome of the pipeline breakers; an error is shared by all output partitions.
 pub(crate) type Outcome = Result<(), Arc<DataFusionError>>;
@@ -52,6 +52,8 @@ pub(crate) struct Plan {
     pub(crate) children: Vec<Arc<dyn ExecutionPlan>>,
     /// Whether a failure of the stages must be shown, even where DataFusion's operators have an answer.
     pub(crate) strict: bool,
+    /// How much of what the runtime does at a time.
+    pub(crate) sizes: Sizes,
 }
 
 /// One execution, shared by its output partitions.
@@ -102,10 +104,12 @@ impl Core {
         let tables = outputs.max(workers);
         let memory = Arc::new(Budget(Mutex::new(MemoryConsumer::new("CompiledExec").register(context.memory_pool()))));
         let stages = program.stages.len();
-        let pieces = lowered.memory.iter().map(|memory| memory.as_ref().map(cut).unwrap_or_default()).collect();
+        let piece_rows = PIECE_MORSELS * plan.sizes.morsel_rows;
+        let pieces =
+            lowered.memory.iter().map(|memory| memory.as_ref().map(|memory| cut(memory, piece_rows)).unwrap_or_default()).collect();
         lowered.top_ks.iter().try_for_each(TopK::reset)?;
         let told = lowered.top_ks.iter().map(|_| Told::nothing()).collect();
-        let run = Run::new(RunConfig {
+        let run = RunConfig {
             program,
             engines,
             host_types: lowered.host_types.clone(),
@@ -115,8 +119,8 @@ impl Core {
             schema: plan.original.schema(),
             partitions: tables,
             memory: Arc::clone(&memory) as Arc<dyn MemoryBudget>,
-        })
-        .map_err(host_error)?;
+        };
+        let run = Run::with_sizes(run, plan.sizes.clone()).map_err(host_error)?;
         Ok(Arc::new(Core {
             lowered,
             plan,
@@ -394,11 +398,11 @@ fn params(lowered: &Lowered) -> Result<Vec<Datum>> {
     lowered.params.iter().map(value).collect()
 }
 
-fn cut(memory: &Memory) -> Vec<Piece> {
+fn cut(memory: &Memory, piece_rows: usize) -> Vec<Piece> {
     let mut pieces = vec![];
     let mut add = |partition: usize, batch: usize, rows: usize| {
-        for first in (0..rows).step_by(PIECE_ROWS) {
-            pieces.push(Piece { partition, batch, first, rows: PIECE_ROWS.min(rows - first) });
+        for first in (0..rows).step_by(piece_rows) {
+            pieces.push(Piece { partition, batch, first, rows: piece_rows.min(rows - first) });
         }
     };
     match memory {

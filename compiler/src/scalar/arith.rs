@@ -39,6 +39,10 @@ impl Gen<'_> {
             self.fail_if(overflows, val.valid, ErrorCode::Overflow, value);
         }
         let zero = self.zero(ty.repr);
+        if op == UnaryOp::NegChecked && ty.sql.is_unsigned() {
+            let overflows = self.b.ins().icmp(IntCC::NotEqual, x, zero);
+            self.fail_if(overflows, val.valid, ErrorCode::Overflow, value);
+        }
         let negated = self.b.ins().isub(zero, x);
         let result = if op == UnaryOp::Abs && !ty.sql.is_unsigned() {
             let negative = self.b.ins().icmp(IntCC::SignedLessThan, x, zero);

@@ -12,7 +12,7 @@ use stagefuse_ir::{EntityRef, Input, InputDecl, Sink, Sort, Source, Stage};
 
 use crate::columns::Columns;
 use crate::compact::CompactTable;
-use crate::config::{Engine, RunConfig};
+use crate::config::{Engine, RunConfig, Sizes};
 use crate::error::Error;
 use crate::interpreter;
 use crate::tables::groups::GroupTable;
@@ -87,7 +87,15 @@ impl Run {
     /// # Errors
     /// Where engines, opaque expressions or schema do not fit the program.
     pub fn new(config: RunConfig) -> Result<Arc<Self>, Error> {
-        Ok(Arc::new(Run { pool: Mutex::new(vec![]), shared: Arc::new(Shared::new(config)?) }))
+        Run::with_sizes(config, Sizes::default())
+    }
+
+    /// A fresh run with other sizes than are good for speed.
+    ///
+    /// # Errors
+    /// As [`Run::new`], and for sizes that are out of bounds.
+    pub fn with_sizes(config: RunConfig, sizes: Sizes) -> Result<Arc<Self>, Error> {
+        Ok(Arc::new(Run { pool: Mutex::new(vec![]), shared: Arc::new(Shared::new(config, sizes)?) }))
     }
 
     /// Checks a worker out.
@@ -171,8 +179,9 @@ impl Run {
     fn run_columns(&self, stage: Stage, worker: &mut Worker, mut columns: Columns, first: usize, rows: usize) -> Result<Flow, Error> {
         let mut flow = Flow::More;
         let mark = worker.mark(&self.shared.stages[stage.index()].plan);
-        for at in (first..first + rows).step_by(MAX_MORSEL_ROWS) {
-            let rows = MAX_MORSEL_ROWS.min(first + rows - at);
+        let most = self.shared.memory.sizes.morsel_rows;
+        for at in (first..first + rows).step_by(most) {
+            let rows = most.min(first + rows - at);
             let morsel = Morsel { rows: rows as u64, columns: columns.at(at).as_ptr(), entries: std::ptr::null_mut() };
             worker.enter(stage)?;
             // SAFETY: the views are of `rows` rows, which `columns` keeps alive.
@@ -210,11 +219,12 @@ impl Run {
                 let table = shared.joins[join.index()].get();
                 let table = table.ok_or_else(|| Error::Internal(format!("{join} is read before it is built")))?;
                 let stride = shared.join_layouts[join.index()].stride as usize;
+                let most = shared.memory.sizes.morsel_rows;
                 let mut parts = vec![];
                 for part in (partition..table.parts()).step_by(shared.partitions) {
                     let (base, rows) = table.part(part);
-                    for first in (0..rows).step_by(MAX_MORSEL_ROWS) {
-                        parts.push((base.wrapping_add(first * stride), MAX_MORSEL_ROWS.min(rows - first)));
+                    for first in (0..rows).step_by(most) {
+                        parts.push((base.wrapping_add(first * stride), most.min(rows - first)));
                     }
                 }
                 Ok(TableCursor { rows: CursorRows::Join { parts, next: 0 }, stride })
@@ -233,7 +243,7 @@ impl Run {
     pub fn run_table(&self, stage: Stage, worker: &mut Worker, cursor: &mut TableCursor) -> Result<Flow, Error> {
         let (entries, rows) = match &mut cursor.rows {
             CursorRows::Groups { table, next } => {
-                let rows = (table.rows() - *next).min(MAX_MORSEL_ROWS);
+                let rows = (table.rows() - *next).min(self.shared.memory.sizes.morsel_rows);
                 if rows == 0 {
                     return Ok(Flow::Done);
                 }
@@ -249,7 +259,7 @@ impl Run {
             },
             CursorRows::Sort { sort, partition, next, buffer } => {
                 let sort = &self.shared.sorts[sort.index()];
-                let most = (SORT_BUFFER / sort.stride()).clamp(1024, MAX_MORSEL_ROWS);
+                let most = (SORT_BUFFER / sort.stride()).clamp(1024, MAX_MORSEL_ROWS).min(self.shared.memory.sizes.morsel_rows);
                 let rows = (sort.partition_rows(*partition) - *next).min(most);
                 if rows == 0 {
                     return Ok(Flow::Done);
@@ -272,7 +282,9 @@ impl Run {
     unsafe fn run_morsel(&self, stage: Stage, worker: &mut Worker, morsel: &Morsel) -> Result<Flow, Error> {
         let state = &self.shared.stages[stage.index()];
         let start = Instant::now();
+        let turns = self.shared.memory.sizes.alternate && state.morsels.fetch_add(1, Ordering::Relaxed) % 2 == 1;
         let status = match &state.engine {
+            Engine::Native { .. } if turns => interpreter::run_morsel(&self.shared, &state.plan, worker, morsel) as i32,
             // SAFETY: the engine's function was compiled for this stage of this program; the worker has entered the stage.
             Engine::Native { function, .. } => unsafe { function(&raw mut worker.head, morsel) },
             Engine::Interpreted => interpreter::run_morsel(&self.shared, &state.plan, worker, morsel) as i32,

@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
-use stagefuse_ir::abi::LimitHead;
+use stagefuse_ir::abi::{LimitHead, MAX_MORSEL_ROWS};
 use stagefuse_ir::layout::{RowLayout, coded_keys};
 use stagefuse_ir::{EntityRef, Groups, Join, Program, Sink, Sort, Source, Stage, Type};
 
 use crate::arrays::Arrays;
-use crate::config::{Engine, HostAggregate, OpaqueExpr, RunConfig};
+use crate::config::{Engine, HostAggregate, OpaqueExpr, RunConfig, Sizes};
 use crate::error::Error;
 use crate::interpreter::StagePlan;
 use crate::literals::Literals;
@@ -41,6 +41,8 @@ pub(crate) struct StageState {
     pub(crate) front: usize,
     /// Whether no later stage writes the same state.
     pub(crate) last_writer: bool,
+    /// Morsels so far, where engines take turns.
+    pub(crate) morsels: AtomicU64,
     pub(crate) rows_in: AtomicU64,
     pub(crate) rows_out: AtomicU64,
     pub(crate) nanos: AtomicU64,
@@ -114,7 +116,7 @@ unsafe impl Send for Shared {}
 unsafe impl Sync for Shared {}
 
 impl Shared {
-    pub(crate) fn new(config: RunConfig) -> Result<Self, Error> {
+    pub(crate) fn new(config: RunConfig, sizes: Sizes) -> Result<Self, Error> {
         let RunConfig { program, engines, host_types, opaques, aggregates, params, schema, partitions, memory } = config;
         let host = opaques.len() == program.opaques.len() && aggregates.len() == program.aggregates.len();
         if engines.len() != program.stages.len() || !host || schema.fields().len() != program.output.len() {
@@ -125,6 +127,15 @@ impl Shared {
         }
         if partitions == 0 {
             return Err(Error::Internal("a run has one partition at least".into()));
+        }
+        let Sizes { morsel_rows, first_slots, first_rows, part_rows, alternate: _ } = sizes;
+        if !(1..=MAX_MORSEL_ROWS).contains(&morsel_rows)
+            || !first_slots.is_power_of_two()
+            || first_slots < 2
+            || first_rows == 0
+            || !(1..=1 << 16).contains(&part_rows)
+        {
+            return Err(Error::Internal(format!("{sizes:?} are not sizes that a run can have")));
         }
         let literals = Literals::new(&program, &params)?;
         let stages = engines.into_iter().zip(program.stages.keys());
@@ -137,7 +148,7 @@ impl Shared {
             group_layouts: program.groups.values().map(RowLayout::groups).collect(),
             sorts: program.sorts.values().map(SharedSort::new).collect(),
             limits: program.limits.keys().map(|_| UnsafeCell::new(LimitHead { seen: 0 })).collect(),
-            memory: Memory::new(memory),
+            memory: Memory::with_sizes(memory, sizes),
             schema,
             opaques,
             arrays: Arc::new(Arrays::new(host_types)),
@@ -198,6 +209,7 @@ impl StageState {
             sorts: written.2,
             front: coded_keys(program, stage).map_or(0, |coded| coded.places),
             last_writer,
+            morsels: AtomicU64::new(0),
             rows_in: AtomicU64::new(0),
             rows_out: AtomicU64::new(0),
             nanos: AtomicU64::new(0),

@@ -13,9 +13,6 @@ use super::number::{Span, key_of, row_hash};
 use crate::error::Error;
 use crate::memory::Memory;
 
-/// Slots of a table when its first group comes.
-const FIRST_SLOTS: usize = 128;
-
 /// Most elements of the array for each row, when it is made.
 const DIRECT_PER_ROW: u64 = 16;
 
@@ -122,7 +119,7 @@ impl GroupTable {
             self.rebuild(memory)?;
         }
         if (rows + 2) * self.stride() > self.block.capacity() {
-            self.reserve((rows * 2).max(63), memory)?;
+            self.reserve((rows * 2).max(memory.sizes.first_rows - 1).max(1), memory)?;
         }
         // SAFETY: the block has room for `rows + 2` strides.
         let entry = unsafe {
@@ -174,8 +171,8 @@ impl GroupTable {
         let old = self.slots.len();
         let new = match span {
             // What will not be in the range: as many as make it worth to look at all again.
-            Some(_) => (rows / 2).next_power_of_two().max(FIRST_SLOTS),
-            None => (rows * 4).next_power_of_two().max(FIRST_SLOTS),
+            Some(_) => (rows / 2).next_power_of_two().max(memory.sizes.first_slots),
+            None => (rows * 4).next_power_of_two().max(memory.sizes.first_slots),
         };
         if new > old {
             self.count((new - old) * 8, memory)?;

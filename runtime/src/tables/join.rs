@@ -12,9 +12,6 @@ use super::rows::BuildRows;
 use crate::error::Error;
 use crate::memory::Memory;
 
-/// Rows that one part of linking takes.
-const PART_ROWS: usize = 1 << 16;
-
 /// Most elements of a directly addressed table for each row: as many bytes as the slots and the entry's first line take that it saves.
 const DIRECT_PER_ROW: u64 = 16;
 
@@ -78,8 +75,8 @@ impl JoinTable {
         };
         let mut pieces = vec![];
         for (buffer, rows) in rows.iter().enumerate() {
-            for first in (0..rows.rows()).step_by(PART_ROWS) {
-                pieces.push((buffer, first, PART_ROWS.min(rows.rows() - first)));
+            for first in (0..rows.rows()).step_by(memory.sizes.part_rows) {
+                pieces.push((buffer, first, memory.sizes.part_rows.min(rows.rows() - first)));
             }
         }
         let keys = if decl.null_equal { &[] } else { &layout.fields[..layout.keys] };

@@ -28,7 +28,7 @@ impl BuildRows {
     /// Makes room for at least one more row.
     pub(crate) fn grow(&mut self, memory: &Memory) -> Result<(), Error> {
         let old = self.block.capacity();
-        let rows = (old / self.stride * 2).max(64);
+        let rows = (old / self.stride * 2).max(memory.sizes.first_rows);
         memory.grow(rows * self.stride - old)?;
         self.block.grow(rows * self.stride);
         self.head.base = self.block.base();

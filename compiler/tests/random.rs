@@ -1,0 +1,274 @@
+//! Random programs: what the verifier accepts runs native and interpreted, with the same rows or an error in both, however rows are cut into morsels,
+//! whichever engine takes the next one, and whether or not a stage is narrowed or split.
+
+#[path = "../../ir/tests/random/generate.rs"]
+#[expect(dead_code, reason = "the tests of `ir` use the rest")]
+mod generate;
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::compute::kernels::numeric::add_wrapping;
+use arrow::datatypes::{DataType, Field, Float64Type, Schema};
+use generate::{Choices, Generator, bounds};
+use proptest::prelude::*;
+use stagefuse_compiler::{CompileError, Options, compile};
+use stagefuse_ir::passes::{eliminate_dead, narrow};
+use stagefuse_ir::{AccOp, LimitDecl, Program, Source, SqlType, Type, parser::parse, verifier::verify};
+use stagefuse_runtime::{Engine, Flow, OpaqueExpr, Run, RunConfig, Sizes, Unlimited, builtins};
+
+const EVERY_TYPE: &[SqlType] = &[
+    SqlType::Boolean,
+    SqlType::Int8,
+    SqlType::Int16,
+    SqlType::Int32,
+    SqlType::Int64,
+    SqlType::UInt8,
+    SqlType::UInt16,
+    SqlType::UInt32,
+    SqlType::UInt64,
+    SqlType::Float32,
+    SqlType::Float64,
+    SqlType::Decimal { precision: 15, scale: 2 },
+    SqlType::Decimal { precision: 38, scale: 0 },
+    SqlType::Date32,
+    SqlType::Utf8,
+];
+
+/// The generator's `f(x, y)`.
+#[derive(Debug)]
+struct Sum;
+
+impl OpaqueExpr for Sum {
+    fn evaluate(&self, args: &[ArrayRef], _rows: usize) -> Result<ArrayRef, Box<dyn std::error::Error + Send + Sync>> {
+        Ok(add_wrapping(&args[0], &args[1])?)
+    }
+}
+
+fn arrow_type(ty: &Type) -> DataType {
+    match ty.sql {
+        SqlType::Boolean => DataType::Boolean,
+        SqlType::Int8 => DataType::Int8,
+        SqlType::Int16 => DataType::Int16,
+        SqlType::Int32 => DataType::Int32,
+        SqlType::Int64 => DataType::Int64,
+        SqlType::UInt8 => DataType::UInt8,
+        SqlType::UInt16 => DataType::UInt16,
+        SqlType::UInt32 => DataType::UInt32,
+        SqlType::UInt64 => DataType::UInt64,
+        SqlType::Float32 => DataType::Float32,
+        SqlType::Float64 => DataType::Float64,
+        SqlType::Decimal { precision, scale } => DataType::Decimal128(precision, scale),
+        SqlType::Date32 => DataType::Date32,
+        SqlType::Utf8 => DataType::Utf8View,
+        other => panic!("no column of type {other}"),
+    }
+}
+
+fn schema(types: &[Type]) -> Arc<Schema> {
+    Arc::new(Schema::new(types.iter().map(|ty| Field::new("c", arrow_type(ty), ty.nullable)).collect::<Vec<_>>()))
+}
+
+/// Rows for an input: few different values, so that keys meet, extreme ones among them.
+fn rows(types: &[Type], numbers: &[u64]) -> RecordBatch {
+    let mut at = 0;
+    let mut next = || {
+        at += 1;
+        numbers[at % numbers.len()].wrapping_mul(at as u64 | 1) >> 7
+    };
+    let rows = 1 + next() as usize % 40;
+    let mut column = |ty: &Type| {
+        let texts = (0..rows).map(|_| {
+            let number = next();
+            if ty.nullable && number.is_multiple_of(5) {
+                return None;
+            }
+            let small = (number / 8 % 4) as i128;
+            Some(match ty.sql {
+                SqlType::Boolean => (small % 2 == 0).to_string(),
+                SqlType::Utf8 => ["", "a", "twelve bytes", "a text that is longer than twelve bytes: ü"][small as usize].into(),
+                SqlType::Float32 | SqlType::Float64 => ["0", "-0.0", "1.5", "NaN"][small as usize].into(),
+                SqlType::Decimal { scale, .. } if number.is_multiple_of(3) => decimal(bounds(ty.sql).1 - small, scale),
+                SqlType::Decimal { scale, .. } => decimal(small - 2, scale),
+                sql if number.is_multiple_of(3) => (bounds(sql).1 - small).to_string(),
+                _ => small.to_string(),
+            })
+        });
+        let texts: arrow::array::StringArray = texts.collect();
+        let data_type = arrow_type(ty);
+        // A date is a number of days here, as everywhere in stages.
+        let through = if data_type == DataType::Date32 { DataType::Int32 } else { data_type.clone() };
+        let array = arrow::compute::cast(&texts, &through).expect("a cast");
+        let array = arrow::compute::cast(&array, &data_type).expect("a cast");
+        assert_eq!(array.null_count(), texts.null_count(), "{ty}: {texts:?}");
+        array
+    };
+    let columns = types.iter().map(&mut column).collect();
+    RecordBatch::try_new(schema(types), columns).expect("columns of one length")
+}
+
+fn decimal(unscaled: i128, scale: i8) -> String {
+    let (sign, digits) = (if unscaled < 0 { "-" } else { "" }, unscaled.unsigned_abs().to_string());
+    let digits = format!("{digits:0>width$}", width = scale as usize + 1);
+    let (whole, part) = digits.split_at(digits.len() - scale as usize);
+    if part.is_empty() { format!("{sign}{whole}") } else { format!("{sign}{whole}.{part}") }
+}
+
+/// How a program runs.
+#[derive(Clone, Debug)]
+struct Way {
+    native: bool,
+    split: bool,
+    sizes: Sizes,
+}
+
+/// Runs a program; the rows in an order of their own, or an error.
+fn run(program: &Arc<Program>, way: &Way, inputs: &[RecordBatch]) -> Result<Vec<String>, String> {
+    let engine = |stage| {
+        if !way.native {
+            return Engine::Interpreted;
+        }
+        let options = Options { verify: true, always_split: way.split, ..Options::default() };
+        match compile(program, stage, &builtins(), &options) {
+            Ok(code) => Engine::Native { function: code.function(), owner: Arc::new(code) },
+            // A stage with an opaque expression in the midst is for the interpreter.
+            Err(CompileError::Unsupported(_)) => Engine::Interpreted,
+            Err(error) => panic!("{error}\n{program}"),
+        }
+    };
+    let config = RunConfig {
+        host_types: vec![],
+        program: Arc::clone(program),
+        engines: program.stages.keys().map(engine).collect(),
+        opaques: program.opaques.values().map(|_| Arc::new(Sum) as Arc<dyn OpaqueExpr>).collect(),
+        aggregates: vec![],
+        params: vec![],
+        schema: schema(&program.output),
+        partitions: 2,
+        memory: Arc::new(Unlimited),
+    };
+    let execute = || {
+        let run = Run::with_sizes(config, way.sizes.clone())?;
+        let mut out = vec![];
+        for (stage, decl) in &program.stages {
+            if let Source::Input { input, .. } = decl.source {
+                let (batch, half) = (&inputs[input.as_u32() as usize], inputs[input.as_u32() as usize].num_rows() / 2);
+                // Two workers, that hold tables of their own.
+                let (mut one, mut two) = (run.worker(), run.worker());
+                if run.run_batch(stage, &mut one, &batch.slice(0, half))? == Flow::More {
+                    run.run_batch(stage, &mut two, &batch.slice(half, batch.num_rows() - half))?;
+                }
+                out.extend(one.take_output());
+                out.extend(two.take_output());
+            } else {
+                let mut worker = run.worker();
+                for partition in 0..2 {
+                    let mut cursor = run.table_cursor(stage, partition)?;
+                    while run.run_table(stage, &mut worker, &mut cursor)? == Flow::More {}
+                }
+                out.extend(worker.take_output());
+            }
+            for part in 0..run.finish_parts(stage)? {
+                run.finish_part(stage, part)?;
+            }
+        }
+        Ok(out)
+    };
+    let batches = execute().map_err(|error: stagefuse_runtime::Error| error.to_string())?;
+    let mut rows = vec![];
+    for batch in &batches {
+        batch.columns().iter().for_each(|column| column.to_data().validate_full().expect("a sound array"));
+        rows.extend((0..batch.num_rows()).map(|row| batch.columns().iter().map(|column| cell(column, row)).collect::<Vec<_>>().join("|")));
+    }
+    rows.sort();
+    Ok(rows)
+}
+
+fn cell(column: &ArrayRef, row: usize) -> String {
+    match column.data_type() {
+        _ if column.is_null(row) => "null".into(),
+        // There is but one NaN.
+        DataType::Float64 if column.as_primitive::<Float64Type>().value(row).is_nan() => "NaN".into(),
+        _ => arrow::util::display::array_value_to_string(column, row).unwrap_or_else(|error| error.to_string()),
+    }
+}
+
+/// Whether the program adds floats up, or orders them by signs of zero and NaN: then the order of rows shows in its results.
+fn depends_on_order(program: &Program) -> bool {
+    let float = |ty: &Type| ty.sql.is_float();
+    program.groups.values().any(|groups| groups.accs.iter().any(|acc| matches!(acc.op, AccOp::Sum) && float(&acc.ty)))
+}
+
+fn ways() -> Vec<Way> {
+    let usual = Sizes::default();
+    let mut ways = vec![
+        Way { native: false, split: false, sizes: usual.clone() },
+        Way { native: true, split: false, sizes: usual.clone() },
+        Way { native: true, split: true, sizes: usual },
+    ];
+    ways.extend([1, 3, 7].map(|rows| Way { native: true, split: rows == 3, sizes: Sizes::least(rows) }));
+    ways.push(Way { native: false, split: false, sizes: Sizes::least(2) });
+    ways
+}
+
+fn check(mut program: Program, numbers: &[u64]) {
+    // Which rows a limit lets through depends on their order.
+    program.limits.values_mut().for_each(|limit| *limit = LimitDecl { skip: 0, fetch: u64::MAX });
+    verify(&program).unwrap_or_else(|errors| panic!("{errors:?}\n{program}"));
+    let inputs: Vec<RecordBatch> = program.inputs.values().map(|input| rows(&input.columns, numbers)).collect();
+    let mut lean = program.clone();
+    narrow(&mut lean);
+    eliminate_dead(&mut lean);
+    verify(&lean).unwrap_or_else(|errors| panic!("{errors:?}\n{lean}"));
+    let loose = depends_on_order(&program);
+    let mut rows: Option<Vec<String>> = None;
+    for (program, lean) in [(Arc::new(program), false), (Arc::new(lean), true)] {
+        let mut fails = None;
+        for way in ways() {
+            let got = run(&program, &way, &inputs);
+            // What nobody needs may be computed or not, with its errors, until it has been eliminated. Which of several errors comes first depends on
+            // the order of evaluation.
+            assert!(!lean || *fails.get_or_insert(got.is_err()) == got.is_err(), "{way:?}: {got:?}\n{program}\n{inputs:?}");
+            let Ok(got) = got else { continue };
+            let wanted = rows.get_or_insert_with(|| got.clone());
+            if loose {
+                assert_eq!(wanted.len(), got.len(), "{way:?}\n{program}\n{inputs:?}");
+            } else {
+                assert_eq!(*wanted, got, "{way:?}\n{program}\n{inputs:?}");
+            }
+        }
+    }
+}
+
+fn numbers() -> impl Strategy<Value = Vec<u64>> {
+    prop::collection::vec(any::<u64>(), 20..300)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, max_shrink_iters: 80, ..ProptestConfig::with_cases(64) })]
+
+    /// One stage with all kinds of operations.
+    #[test]
+    fn scans(choices in numbers(), data in numbers()) {
+        check(Generator::new(Choices::new(choices), EVERY_TYPE).scan_and_emit(), &data);
+    }
+
+    /// Join and group tables.
+    #[test]
+    fn tables(choices in numbers(), data in numbers()) {
+        check(Generator::new(Choices::new(choices), EVERY_TYPE).stages(), &data);
+    }
+
+    /// The text of a program with anything in it changed: if it parses and verifies, it can be compiled, or is refused.
+    #[test]
+    fn changed_text(choices in numbers(), at in any::<prop::sample::Index>(), put in "[a-z0-9{}()_:,; ?\\-]{0,3}", cut in 0usize..4) {
+        let mut text: Vec<char> = Generator::new(Choices::new(choices), EVERY_TYPE).stages().to_string().chars().collect();
+        let at = at.index(text.len());
+        text.splice(at..(at + cut).min(text.len()), put.chars());
+        if let Ok(program) = parse(&text.into_iter().collect::<String>()) && verify(&program).is_ok() {
+            for stage in program.stages.keys() {
+                let _ = compile(&program, stage, &builtins(), &Options { verify: true, ..Options::default() });
+            }
+        }
+    }
+}
