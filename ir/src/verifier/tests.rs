@@ -508,6 +508,8 @@ fn law_14_accumulators() {
     let sum = |ty: &str| errors(&changed("sum decimal(25,2)?", &format!("sum {ty}")))[0].to_string();
     assert_eq!(sum("int32?"), "groups0: sum cannot be int32? (law 14)");
     assert_eq!(sum("decimal(25,2):i64?"), "groups0: sum cannot be decimal(25,2):i64? (law 14)");
+    let bits = errors(&changed("min decimal(15,2):i64", "bit_or decimal(15,2):i64"));
+    assert_eq!(bits[0].to_string(), "groups0: bit_or cannot be decimal(15,2):i64 (law 14)");
 }
 
 #[test]
