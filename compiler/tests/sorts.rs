@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array, Int8Array, Int16Array, Int32Array,
-    Int64Array, RecordBatch, StringViewArray, UInt8Array, UInt16Array, UInt32Array, UInt64Array,
+    Array, ArrayRef, AsArray, BinaryViewArray, BooleanArray, Date32Array, Decimal128Array, Float32Array, Float64Array, Int8Array,
+    Int16Array, Int32Array, Int64Array, RecordBatch, StringViewArray, TimestampMillisecondArray, UInt8Array, UInt16Array, UInt32Array,
+    UInt64Array,
 };
 use arrow::compute::{SortColumn, SortOptions, lexsort_to_indices};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
@@ -29,7 +30,7 @@ impl Random {
     }
 }
 
-const TYPES: [&str; 16] = [
+const TYPES: [&str; 18] = [
     "boolean",
     "int8",
     "int16",
@@ -46,6 +47,8 @@ const TYPES: [&str; 16] = [
     "date32",
     "utf8",
     "utf8",
+    "binary",
+    "timestamp_ms",
 ];
 
 /// A column of a type, with nulls if wanted. A column of few different values has many ties.
@@ -82,6 +85,11 @@ fn column(random: &mut Random, ty: &str, rows: usize, nulls: bool) -> ArrayRef {
         "date32" => ints!(Date32Array, i32),
         "float32" => Arc::new((0..rows).map(|_| number(true).map(|n| float(n) as f32)).collect::<Float32Array>()),
         "float64" => Arc::new((0..rows).map(|_| number(true).map(float)).collect::<Float64Array>()),
+        "timestamp_ms" => ints!(TimestampMillisecondArray, i64),
+        "binary" => {
+            let bytes = |n: i64| n.to_le_bytes()[..n.rem_euclid(9) as usize].repeat(1 + n.rem_euclid(2) as usize);
+            Arc::new((0..rows).map(|_| number(true).map(bytes)).collect::<BinaryViewArray>())
+        }
         "decimal(15,2)" => {
             let values: Decimal128Array = (0..rows).map(|_| number(true).map(|n| i128::from(n % 1_000_000_000_000_000))).collect();
             Arc::new(values.with_precision_and_scale(15, 2).expect("fits"))

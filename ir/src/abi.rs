@@ -182,7 +182,7 @@ pub struct RowsHead {
 /// What stands for the order of a sort's first key, as an integer without sign: where one row comes before another, its word is not greater.
 ///
 /// `bits` are, of booleans, integers, decimals and dates: the value, extended to 64 bits by its sign (if its type has one), of 128 bits the high half; of floats: their
-/// bits ([`SortWord::Float`], sign-extended); of text: its first four bytes, the first the most significant, above 32 zeros ([`SortWord::Unsigned`]). The word
+/// bits ([`SortWord::Float`], sign-extended); of text and bytes: the first four bytes, the first the most significant, above 32 zeros ([`SortWord::Unsigned`]). The word
 /// of a null is 0 where nulls come first, else the greatest number.
 #[inline(always)]
 pub const fn sort_word(bits: u64, kind: SortWord, descending: bool) -> u64 {
@@ -227,10 +227,15 @@ impl SortWord {
     pub const fn of(sql: crate::types::SqlType) -> Self {
         use crate::types::SqlType;
         match sql {
-            SqlType::Boolean | SqlType::Utf8 => SortWord::Unsigned,
+            SqlType::Boolean | SqlType::UInt8 | SqlType::UInt16 | SqlType::UInt32 | SqlType::UInt64 => SortWord::Unsigned,
+            SqlType::Utf8 | SqlType::Binary => SortWord::Unsigned,
             SqlType::Float32 | SqlType::Float64 => SortWord::Float,
-            other if other.is_unsigned() => SortWord::Unsigned,
-            _ => SortWord::Signed,
+            SqlType::Int8 | SqlType::Int16 | SqlType::Int32 | SqlType::Int64 => SortWord::Signed,
+            SqlType::Decimal { .. } | SqlType::Decimal32 { .. } | SqlType::Decimal64 { .. } => SortWord::Signed,
+            SqlType::Date32 | SqlType::Date64 | SqlType::Time(_) | SqlType::Timestamp(_) => SortWord::Signed,
+            SqlType::Duration(_) | SqlType::IntervalMonths => SortWord::Signed,
+            // No key is of such a type.
+            SqlType::Host(_) => SortWord::Unsigned,
         }
     }
 }

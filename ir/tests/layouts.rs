@@ -95,6 +95,7 @@ fn sort_words_are_in_the_order_of_their_keys() {
         }
     }
     assert_eq!(SortWord::of(stagefuse_ir::SqlType::UInt8), SortWord::Unsigned);
+    assert_eq!(SortWord::of(stagefuse_ir::SqlType::Binary), SortWord::Unsigned);
     assert_eq!(SortWord::of(stagefuse_ir::SqlType::Date32), SortWord::Signed);
 }
 

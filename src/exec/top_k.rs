@@ -42,7 +42,7 @@ mod tests {
     async fn scans_leave_out_what_is_not_among_the_first() {
         let folder = std::env::temp_dir().join(format!("stagefuse-top-k-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        for key in ["id DESC", "d DESC NULLS FIRST", "nk NULLS FIRST", "day", "u"] {
+        for key in ["id DESC", "d DESC NULLS FIRST", "nk NULLS FIRST", "day", "u", "ts DESC"] {
             // The files are read in the order of their names: the first ones hold what is wanted.
             let falls = key.contains("DESC");
             let session = Session::builder().target_partitions(1).build();
@@ -52,7 +52,8 @@ mod tests {
                 let path = folder.join(format!("{}{file:02}.parquet", key.replace(' ', "_")));
                 // In no order within a file, or there would be nothing to sort.
                 let columns = "v AS id, CASE WHEN v > 10000 OR v % 1000 <> 7 THEN v END AS nk, CAST(v AS DECIMAL(12,2)) AS d, \
-                               CAST(CAST(v / 1000 AS INT) AS DATE) AS day, CAST(v AS BIGINT UNSIGNED) AS u, 'some text' AS s";
+                               CAST(CAST(v / 1000 AS INT) AS DATE) AS day, CAST(v AS BIGINT UNSIGNED) AS u, \
+                               arrow_cast(v, 'Timestamp(ms)') AS ts, 'some text' AS s";
                 let rows =
                     format!("SELECT {columns} FROM (SELECT {first} + v * 7919 % 10000 AS v FROM generate_series(0, 9999) AS s(v)) AS t");
                 run(&format!("COPY ({rows}) TO '{}'", path.display())).await;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::PhysicalExpr;
@@ -65,6 +65,11 @@ impl TopK {
             DataType::Decimal128(precision, scale) if decl.ty.repr == Repr::I64 => {
                 ScalarValue::Decimal128(Some(i128::from(bits as i64)), precision, scale)
             }
+            DataType::Date64 => ScalarValue::Date64(Some(bits as i64)),
+            DataType::Timestamp(TimeUnit::Second, ref zone) => ScalarValue::TimestampSecond(Some(bits as i64), zone.clone()),
+            DataType::Timestamp(TimeUnit::Millisecond, ref zone) => ScalarValue::TimestampMillisecond(Some(bits as i64), zone.clone()),
+            DataType::Timestamp(TimeUnit::Microsecond, ref zone) => ScalarValue::TimestampMicrosecond(Some(bits as i64), zone.clone()),
+            DataType::Timestamp(TimeUnit::Nanosecond, ref zone) => ScalarValue::TimestampNanosecond(Some(bits as i64), zone.clone()),
             // Of text and wide decimals a threshold has only the beginning; statistics of floats know nothing of NaN.
             _ => return None,
         };
