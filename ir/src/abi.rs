@@ -227,7 +227,7 @@ impl SortWord {
     pub const fn of(sql: crate::types::SqlType) -> Self {
         use crate::types::SqlType;
         match sql {
-            SqlType::Boolean | SqlType::Utf8 => SortWord::Unsigned,
+            SqlType::Boolean | SqlType::Utf8 | SqlType::Binary => SortWord::Unsigned,
             SqlType::Float32 | SqlType::Float64 => SortWord::Float,
             other if other.is_unsigned() => SortWord::Unsigned,
             _ => SortWord::Signed,
