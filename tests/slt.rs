@@ -20,6 +20,7 @@ const TIES: &[&str] = &[
     "SELECT t1.id, sub.data",
     "LAST_VALUE(e.amount ORDER BY e.sn) AS last_rate",
     "\"data\".\"timestamp\" as \"time\",",
+    "select a, b, count(*) from t group by grouping sets ((a, b), (a), (b)) order by a, b;",
     "select column1, count(*) as cnt from foo group by column1 order by count(*) desc",
 ];
 
