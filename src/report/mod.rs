@@ -100,8 +100,10 @@ mod tests {
 
     #[test]
     fn the_page_asks_for_nothing() {
+        // An arrow's head is in the page itself.
+        let page = PAGE.replace("url(#arrow)", "");
         for word in ["http:", "https:", "src=", "@import", "url(", "fetch(", "XMLHttpRequest"] {
-            assert!(!PAGE.contains(word), "{word}");
+            assert!(!page.contains(word), "{word}");
         }
     }
 }
