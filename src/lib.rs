@@ -66,7 +66,7 @@ mod tests;
 
 pub use config::{Count, Mode, Number, OptLevel, StagefuseConfig, Switch, TINY_INPUT_ROWS};
 pub use error::Error;
-pub use exec::{CompiledExec, EngineKind, RowsProcessed, StageMetrics};
+pub use exec::{CompiledExec, EngineKind, Progress, RowsProcessed, StageMetrics};
 pub use explain::Dump;
 pub use fallback::FallbackReason;
 pub use report::{Report, SCHEMA_VERSION};

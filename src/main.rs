@@ -1,7 +1,8 @@
-//! The command line: `stagefuse sql`, `stagefuse explain`, `stagefuse bench`.
+//! The command line: `stagefuse sql`, `stagefuse explain`, `stagefuse bench`, and the shell.
 
 mod bench;
 mod cli;
+mod shell;
 
 use std::process::ExitCode;
 

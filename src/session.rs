@@ -15,7 +15,7 @@ use datafusion::prelude::{CsvReadOptions, DataFrame, JsonReadOptions, ParquetRea
 
 use crate::config::{Mode, StagefuseConfig};
 use crate::error::Error;
-use crate::exec::{RowsProcessed, StageMetrics};
+use crate::exec::{Progress, RowsProcessed, StageMetrics};
 use crate::explain::{self, Dump};
 use crate::report::{Report, Times};
 use crate::rule::StagefuseBuilder;
@@ -316,6 +316,12 @@ impl Query {
     pub fn metrics(&self) -> Result<Vec<StageMetrics>, Error> {
         let plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(plan.iter().flat_map(explain::compiled_nodes).flat_map(|node| node.stages()).collect())
+    }
+
+    /// How far the query has come, if it runs.
+    pub fn progress(&self) -> Progress {
+        let plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
+        plan.as_ref().map(Progress::of).unwrap_or_default()
     }
 
     /// How many rows each engine processed when the query ran last.

@@ -9,11 +9,28 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use super::failure::Failure;
 
 /// A whole-stage query compiler for Apache DataFusion.
+///
+/// Without a command: a shell.
 #[derive(Parser, Debug)]
-#[command(name = "stagefuse", version, arg_required_else_help = true)]
+#[command(name = "stagefuse", version, args_conflicts_with_subcommands = true)]
 pub struct Arguments {
     #[command(subcommand)]
-    pub command: Command,
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub shell: ShellArguments,
+}
+
+#[derive(Args, Debug)]
+pub struct ShellArguments {
+    /// Register every .parquet, .csv and .json file of this folder under its stem.
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Register one file as a table; may be given several times.
+    #[arg(long = "table", value_name = "NAME=FILE")]
+    pub tables: Vec<String>,
+    /// Which engine runs the stages.
+    #[arg(long, value_enum, default_value_t = Mode::Auto)]
+    pub mode: Mode,
 }
 
 #[derive(Subcommand, Debug)]

@@ -38,7 +38,9 @@ pub fn main() -> ExitCode {
 }
 
 fn command() -> ExitCode {
-    match Arguments::parse().command {
+    let arguments = Arguments::parse();
+    let Some(command) = arguments.command else { return crate::shell::main(&arguments.shell) };
+    match command {
         Command::Sql(arguments) => finish(sql(&arguments)),
         Command::Explain { query, dump: dump @ (Dump::Html | Dump::Json), output, plan_only } => {
             finish(report(&query, dump, output.as_deref(), !plan_only))
