@@ -1,39 +1,16 @@
-//! Random programs: what the verifier accepts runs native and interpreted, with the same rows or an error in both, however rows are cut into morsels,
-//! whichever engine takes the next one, and whether or not a stage is narrowed or split.
-
-#[path = "../../ir/tests/random/generate.rs"]
-#[expect(dead_code, reason = "the tests of `ir` use the rest")]
-mod generate;
+//! Runs a program in every way that there is, and compares.
 
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::kernels::numeric::add_wrapping;
 use arrow::datatypes::{DataType, Field, Float64Type, Schema};
-use generate::{Choices, Generator, bounds};
-use proptest::prelude::*;
 use stagefuse_compiler::{CompileError, Options, compile};
 use stagefuse_ir::passes::{eliminate_dead, narrow};
-use stagefuse_ir::{AccOp, LimitDecl, Program, Source, SqlType, Type, parser::parse, verifier::verify};
+use stagefuse_ir::{AccOp, LimitDecl, Program, Source, SqlType, Type, verifier::verify};
 use stagefuse_runtime::{Engine, Flow, OpaqueExpr, Run, RunConfig, Sizes, Unlimited, builtins};
 
-const EVERY_TYPE: &[SqlType] = &[
-    SqlType::Boolean,
-    SqlType::Int8,
-    SqlType::Int16,
-    SqlType::Int32,
-    SqlType::Int64,
-    SqlType::UInt8,
-    SqlType::UInt16,
-    SqlType::UInt32,
-    SqlType::UInt64,
-    SqlType::Float32,
-    SqlType::Float64,
-    SqlType::Decimal { precision: 15, scale: 2 },
-    SqlType::Decimal { precision: 38, scale: 0 },
-    SqlType::Date32,
-    SqlType::Utf8,
-];
+use crate::generate::bounds;
 
 /// The generator's `f(x, y)`.
 #[derive(Debug)]
@@ -45,8 +22,8 @@ impl OpaqueExpr for Sum {
     }
 }
 
-fn arrow_type(ty: &Type) -> DataType {
-    match ty.sql {
+fn arrow_type(ty: &Type) -> Option<DataType> {
+    Some(match ty.sql {
         SqlType::Boolean => DataType::Boolean,
         SqlType::Int8 => DataType::Int8,
         SqlType::Int16 => DataType::Int16,
@@ -61,12 +38,14 @@ fn arrow_type(ty: &Type) -> DataType {
         SqlType::Decimal { precision, scale } => DataType::Decimal128(precision, scale),
         SqlType::Date32 => DataType::Date32,
         SqlType::Utf8 => DataType::Utf8View,
-        other => panic!("no column of type {other}"),
-    }
+        _ => return None,
+    })
 }
 
 fn schema(types: &[Type]) -> Arc<Schema> {
-    Arc::new(Schema::new(types.iter().map(|ty| Field::new("c", arrow_type(ty), ty.nullable)).collect::<Vec<_>>()))
+    Arc::new(Schema::new(
+        types.iter().map(|ty| Field::new("c", arrow_type(ty).expect("a type of Arrow's"), ty.nullable)).collect::<Vec<_>>(),
+    ))
 }
 
 /// Rows for an input: few different values, so that keys meet, extreme ones among them.
@@ -95,7 +74,7 @@ fn rows(types: &[Type], numbers: &[u64]) -> RecordBatch {
             })
         });
         let texts: arrow::array::StringArray = texts.collect();
-        let data_type = arrow_type(ty);
+        let data_type = arrow_type(ty).expect("a type of Arrow's");
         // A date is a number of days here, as everywhere in stages.
         let through = if data_type == DataType::Date32 { DataType::Int32 } else { data_type.clone() };
         let array = arrow::compute::cast(&texts, &through).expect("a cast");
@@ -211,7 +190,28 @@ fn ways() -> Vec<Way> {
     ways
 }
 
-fn check(mut program: Program, numbers: &[u64]) {
+/// Whether all that a program needs of a host is there: columns of types that have an arrow array, and the one opaque expression.
+pub fn is_plain(program: &Program) -> bool {
+    let given = program.inputs.values().flat_map(|input| &input.columns).chain(&program.output);
+    let computed = program.inputs.values().any(|input| !input.computed.is_empty());
+    let float = Type::new(SqlType::Float64, true);
+    let sums = program
+        .opaques
+        .values()
+        .all(|opaque| opaque.args.len() == 2 && opaque.args.iter().chain([&opaque.result]).all(|ty| ty.sql == float.sql));
+    given.into_iter().all(|ty| ty.repr == ty.sql.default_repr() && arrow_type(ty).is_some())
+        && sums
+        && !computed
+        && program.params.is_empty()
+        && program.host_types.is_empty()
+        && program.aggregates.is_empty()
+}
+
+/// Runs a program that obeys the laws in every way, over rows that numbers decide.
+///
+/// # Panics
+/// Where two ways differ.
+pub fn check(mut program: Program, numbers: &[u64]) {
     // Which rows a limit lets through depends on their order.
     program.limits.values_mut().for_each(|limit| *limit = LimitDecl { skip: 0, fetch: u64::MAX });
     verify(&program).unwrap_or_else(|errors| panic!("{errors:?}\n{program}"));
@@ -235,39 +235,6 @@ fn check(mut program: Program, numbers: &[u64]) {
                 assert_eq!(wanted.len(), got.len(), "{way:?}\n{program}\n{inputs:?}");
             } else {
                 assert_eq!(*wanted, got, "{way:?}\n{program}\n{inputs:?}");
-            }
-        }
-    }
-}
-
-fn numbers() -> impl Strategy<Value = Vec<u64>> {
-    prop::collection::vec(any::<u64>(), 20..300)
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, max_shrink_iters: 80, ..ProptestConfig::with_cases(64) })]
-
-    /// One stage with all kinds of operations.
-    #[test]
-    fn scans(choices in numbers(), data in numbers()) {
-        check(Generator::new(Choices::new(choices), EVERY_TYPE).scan_and_emit(), &data);
-    }
-
-    /// Join and group tables.
-    #[test]
-    fn tables(choices in numbers(), data in numbers()) {
-        check(Generator::new(Choices::new(choices), EVERY_TYPE).stages(), &data);
-    }
-
-    /// The text of a program with anything in it changed: if it parses and verifies, it can be compiled, or is refused.
-    #[test]
-    fn changed_text(choices in numbers(), at in any::<prop::sample::Index>(), put in "[a-z0-9{}()_:,; ?\\-]{0,3}", cut in 0usize..4) {
-        let mut text: Vec<char> = Generator::new(Choices::new(choices), EVERY_TYPE).stages().to_string().chars().collect();
-        let at = at.index(text.len());
-        text.splice(at..(at + cut).min(text.len()), put.chars());
-        if let Ok(program) = parse(&text.into_iter().collect::<String>()) && verify(&program).is_ok() {
-            for stage in program.stages.keys() {
-                let _ = compile(&program, stage, &builtins(), &Options { verify: true, ..Options::default() });
             }
         }
     }
