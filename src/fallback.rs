@@ -46,6 +46,11 @@ pub enum FallbackReason {
     Requested,
     /// The stages took more memory than the session allows; DataFusion's operators, which can spill to disk, took over.
     OutOfMemory,
+    /// An expression failed; DataFusion's operators took over, which may not evaluate it for the same rows.
+    Failed {
+        /// The error.
+        message: String,
+    },
     /// A value did not fit its type; DataFusion's operators took over, which have wider types for some sums.
     Overflow,
 }
@@ -84,6 +89,10 @@ impl Display for FallbackReason {
             }
             FallbackReason::OutOfMemory => f.write_str(
                 "the stages ran out of memory, and DataFusion's operators, which can spill, took over: raise datafusion.runtime.memory_limit",
+            ),
+            FallbackReason::Failed { message } => write!(
+                f,
+                "an expression failed ({message}), and DataFusion's operators took over, which may not evaluate it for the same rows: exclude those rows ahead of it"
             ),
             FallbackReason::Overflow => f.write_str(
                 "a value did not fit its type, and DataFusion's operators took over: cast to a wider type before adding up",

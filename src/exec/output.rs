@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use arrow::array::RecordBatch;
-use datafusion::common::Result;
+use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::SendableRecordBatchStream;
 use futures::stream::{SelectAll, Stream, StreamExt};
 use stagefuse_ir::{EntityRef, Input, Source, Stage};
@@ -46,12 +46,21 @@ struct Output {
     phase: Phase,
     tasks: VecDeque<Task>,
     ready: VecDeque<RecordBatch>,
+    /// Whether DataFusion's operators have taken over.
+    retreated: bool,
 }
 
 /// The rows of one output partition.
 pub(crate) fn output(core: Arc<Core>, breakers: Breakers, partition: usize) -> impl Stream<Item = Result<RecordBatch>> + Send {
-    let output =
-        Output { core, breakers: Some(breakers), partition, phase: Phase::Breakers, tasks: VecDeque::new(), ready: VecDeque::new() };
+    let output = Output {
+        core,
+        breakers: Some(breakers),
+        partition,
+        phase: Phase::Breakers,
+        tasks: VecDeque::new(),
+        ready: VecDeque::new(),
+        retreated: false,
+    };
     futures::stream::unfold(output, |mut output| async move {
         match output.next().await {
             Ok(Some(batch)) => Some((Ok(batch), output)),
@@ -68,6 +77,12 @@ pub(crate) fn output(core: Arc<Core>, breakers: Breakers, partition: usize) -> i
 impl Output {
     async fn next(&mut self) -> Result<Option<RecordBatch>> {
         loop {
+            let leaves = !self.ready.is_empty() || self.phase == Phase::Ended;
+            if leaves && !self.retreated && !self.core.may_leave() {
+                // Another partition's stages have failed: none of these rows counts.
+                self.retreat(Arc::new(DataFusionError::Execution("the stages of another partition failed".to_string())))?;
+                continue;
+            }
             if let Some(batch) = self.ready.pop_front() {
                 return Ok(Some(batch));
             }
@@ -75,7 +90,13 @@ impl Output {
                 return Ok(None);
             }
             if let Some(task) = self.tasks.front_mut() {
-                let (emitted, ended) = step(&self.core, task).await?;
+                let (emitted, ended) = match step(&self.core, task).await {
+                    Err(error) if !self.retreated => {
+                        self.retreat(Arc::new(error))?;
+                        continue;
+                    }
+                    done => done?,
+                };
                 self.ready.extend(emitted.into_iter().filter(|batch| batch.num_rows() > 0));
                 if ended {
                     self.tasks.pop_front();
@@ -96,9 +117,7 @@ impl Output {
                 if let Some(breakers) = self.breakers.take()
                     && let Err(error) = breakers.await
                 {
-                    self.tasks.push_back(Task::Retreat(self.core.retreat(error, self.partition)?));
-                    self.phase = Phase::Last;
-                    return Ok(());
+                    return self.retreat(error);
                 }
                 for stage in emitting(&self.core, false) {
                     let task = self.own(stage)?;
@@ -118,6 +137,17 @@ impl Output {
             }
             Phase::Last | Phase::Ended => self.phase = Phase::Ended,
         }
+        Ok(())
+    }
+
+    /// Goes on with DataFusion's operators.
+    fn retreat(&mut self, error: Arc<DataFusionError>) -> Result<()> {
+        let stream = self.core.retreat(error, self.partition)?;
+        self.retreated = true;
+        self.ready.clear();
+        self.tasks.clear();
+        self.tasks.push_back(Task::Retreat(stream));
+        self.phase = Phase::Last;
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! One execution of a node: pipeline breakers run first, driven by whichever output partition is polled; then partitions stream.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
@@ -29,6 +29,11 @@ use crate::lower::{Lowered, Memory, TopK};
 
 /// Most morsels of a piece of an in-memory input, the unit that workers claim.
 const PIECE_MORSELS: usize = 4;
+
+/// States of [`Core`]'s `left`.
+const NOTHING_LEFT: u8 = 0;
+const ROWS_LEFT: u8 = 1;
+const STARTED_OVER: u8 = 2;
 
 /// The outcome of the pipeline breakers; an error is shared by all output partitions.
 pub(crate) type Outcome = Result<(), Arc<DataFusionError>>;
@@ -78,6 +83,8 @@ pub(crate) struct Core {
     stopped: Vec<AtomicBool>,
     /// Output partitions that have not done their part of the emitting stages.
     pub(crate) remaining: AtomicUsize,
+    /// Whether rows have left the node, or the query has started over.
+    left: AtomicU8,
     outcome: OnceLock<Outcome>,
     /// By dynamic filter of a top-k.
     told: Vec<Told>,
@@ -135,6 +142,7 @@ impl Core {
             claims: (0..stages).map(|_| AtomicUsize::new(0)).collect(),
             stopped: (0..stages).map(|_| AtomicBool::new(false)).collect(),
             remaining: AtomicUsize::new(outputs),
+            left: AtomicU8::new(NOTHING_LEFT),
             outcome: OnceLock::new(),
             told,
             recorder,
@@ -157,8 +165,26 @@ impl Core {
         Some(futures::future::ready(outcome).boxed().shared())
     }
 
-    /// A partition of the same rows from DataFusion's own operators, for when the pipeline breakers have failed: those spill to disk where
-    /// stages run out of memory, and sum in wider types. No row has left the node by then, so that the query can start over.
+    /// Whether rows of the stages may leave the node, or a partition end: not once DataFusion's operators have taken over, and they cannot take over
+    /// any more after that.
+    pub(crate) fn may_leave(&self) -> bool {
+        match self.left.compare_exchange(NOTHING_LEFT, ROWS_LEFT, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => true,
+            Err(state) => state == ROWS_LEFT,
+        }
+    }
+
+    /// Whether the query can start over: no row has left the node. None will from now on, other than DataFusion's.
+    pub(crate) fn may_start_over(&self) -> bool {
+        match self.left.compare_exchange(NOTHING_LEFT, STARTED_OVER, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => true,
+            Err(state) => state == STARTED_OVER,
+        }
+    }
+
+    /// A partition of the same rows from DataFusion's own operators, for when stages have failed and no row has left the node: those spill to disk where
+    /// stages run out of memory, sum in wider types, and may not evaluate an expression that failed (a join whose table is empty does not look at
+    /// the other side's keys).
     ///
     /// # Errors
     /// `error` again, where DataFusion would fare no better; or what stopped its operators from starting.
@@ -166,10 +192,15 @@ impl Core {
         let reason = match error.find_root() {
             DataFusionError::ResourcesExhausted(_) => FallbackReason::OutOfMemory,
             DataFusionError::ArrowError(arrow, _) if matches!(**arrow, ArrowError::ArithmeticOverflow(_)) => FallbackReason::Overflow,
-            _ => return Err(DataFusionError::Shared(error)),
+            DataFusionError::ArrowError(arrow, _) => FallbackReason::Failed { message: arrow.to_string() },
+            DataFusionError::Execution(message) => FallbackReason::Failed { message: message.clone() },
+            _ => return Err(alone(error)),
         };
         if self.plan.strict {
-            return Err(DataFusionError::Shared(error));
+            return Err(alone(error));
+        }
+        if !self.may_start_over() {
+            return Err(alone(error));
         }
         let start_over = || {
             tracing::debug!(%reason, "DataFusion's operators take over");
@@ -379,6 +410,11 @@ impl Core {
         let flow = self.run.run_table(stage, &mut worker, cursor).map_err(host_error)?;
         Ok((flow, worker.take_output()))
     }
+}
+
+/// An error that nobody else holds, as it came; or shared.
+fn alone(error: Arc<DataFusionError>) -> DataFusionError {
+    Arc::try_unwrap(error).unwrap_or_else(DataFusionError::Shared)
 }
 
 /// The values of the program's parameters, which are known by now.

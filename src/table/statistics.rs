@@ -25,16 +25,26 @@ pub(super) fn project(statistics: &Statistics, schema: &Schema, columns: &[usize
 const TEXT_BYTES: usize = 32;
 
 fn of_column(info: &ColumnInfo, data_type: &DataType) -> ColumnStatistics {
+    // DataFusion's interval arithmetic negates bounds with a check: a query with a negation would fail while it is planned.
+    let negatable = |value: i64| value != least(data_type);
     let end = |value: fn((i64, i64)) -> i64| match info.range.and_then(|range| scalar(value(range), data_type)) {
         Some(value) => Precision::Exact(value),
         None => Precision::Absent,
     };
     ColumnStatistics {
         null_count: Precision::Exact(info.nulls),
-        min_value: end(|range| range.0),
+        min_value: if info.range.is_none_or(|range| negatable(range.0)) { end(|range| range.0) } else { Precision::Absent },
         max_value: end(|range| range.1),
         distinct_count: info.distinct.map_or(Precision::Absent, Precision::Exact),
         ..ColumnStatistics::new_unknown()
+    }
+}
+
+/// The least number of a type with a sign, in as many bits; of others the least of 64.
+fn least(data_type: &DataType) -> i64 {
+    match data_type.primitive_width() {
+        Some(width @ (1 | 2 | 4)) => i64::MIN >> (64 - 8 * width),
+        _ => i64::MIN,
     }
 }
 
@@ -65,4 +75,17 @@ fn scalar(number: i64, data_type: &DataType) -> Option<ScalarValue> {
 /// A number under the name of a type that counts something in as many bits.
 fn retype(array: &ArrayRef, data_type: &DataType) -> Option<ArrayRef> {
     Some(make_array(array.to_data().into_builder().data_type(data_type.clone()).build().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_least_of_a_type_is_what_has_no_opposite() {
+        assert_eq!(least(&DataType::Int8), i8::MIN.into());
+        assert_eq!(least(&DataType::Int32), i32::MIN.into());
+        assert_eq!(least(&DataType::Date32), i32::MIN.into());
+        assert_eq!(least(&DataType::Int64), i64::MIN);
+    }
 }
