@@ -83,9 +83,9 @@ mod tests {
 
     #[test]
     fn the_least_of_a_type_is_what_has_no_opposite() {
-        assert_eq!(least(&DataType::Int8), i8::MIN.into());
-        assert_eq!(least(&DataType::Int32), i32::MIN.into());
-        assert_eq!(least(&DataType::Date32), i32::MIN.into());
+        assert_eq!(least(&DataType::Int8), i64::from(i8::MIN));
+        assert_eq!(least(&DataType::Int32), i64::from(i32::MIN));
+        assert_eq!(least(&DataType::Date32), i64::from(i32::MIN));
         assert_eq!(least(&DataType::Int64), i64::MIN);
     }
 }
