@@ -80,7 +80,7 @@ impl Output {
             let leaves = !self.ready.is_empty() || self.phase == Phase::Ended;
             if leaves && !self.retreated && !self.core.may_leave() {
                 // Another partition's stages have failed: none of these rows counts.
-                self.retreat(Arc::new(DataFusionError::Execution("the stages of another partition failed".to_string())))?;
+                self.retreat(Arc::new(DataFusionError::Internal("the stages of another partition failed".to_string())))?;
                 continue;
             }
             if let Some(batch) = self.ready.pop_front() {

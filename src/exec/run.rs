@@ -85,6 +85,8 @@ pub(crate) struct Core {
     pub(crate) remaining: AtomicUsize,
     /// Whether rows have left the node, or the query has started over.
     left: AtomicU8,
+    /// Why stages have failed, where DataFusion's operators may take over.
+    reason: OnceLock<FallbackReason>,
     outcome: OnceLock<Outcome>,
     /// By dynamic filter of a top-k.
     told: Vec<Told>,
@@ -143,6 +145,7 @@ impl Core {
             stopped: (0..stages).map(|_| AtomicBool::new(false)).collect(),
             remaining: AtomicUsize::new(outputs),
             left: AtomicU8::new(NOTHING_LEFT),
+            reason: OnceLock::new(),
             outcome: OnceLock::new(),
             told,
             recorder,
@@ -189,28 +192,35 @@ impl Core {
     /// # Errors
     /// `error` again, where DataFusion would fare no better; or what stopped its operators from starting.
     pub(crate) fn retreat(&self, error: Arc<DataFusionError>, partition: usize) -> Result<SendableRecordBatchStream> {
-        let reason = match error.find_root() {
-            DataFusionError::ResourcesExhausted(_) => FallbackReason::OutOfMemory,
-            DataFusionError::ArrowError(arrow, _) if matches!(**arrow, ArrowError::ArithmeticOverflow(_)) => FallbackReason::Overflow,
-            DataFusionError::ArrowError(arrow, _) => FallbackReason::Failed { message: arrow.to_string() },
-            DataFusionError::Execution(message) => FallbackReason::Failed { message: message.clone() },
-            _ => return Err(alone(error)),
-        };
-        if self.plan.strict {
-            return Err(alone(error));
-        }
-        if !self.may_start_over() {
+        // What failed is a leaf, unless a stage left a reason: its error stays, since nobody knows what the leaf would yield a second time.
+        let Some(reason) = self.reason.get() else { return Err(alone(error)) };
+        if self.plan.strict || !self.may_start_over() {
             return Err(alone(error));
         }
         let start_over = || {
             tracing::debug!(%reason, "DataFusion's operators take over");
-            self.recorder.retreat(reason);
+            self.recorder.retreat(reason.clone());
             // The tables go with the execution, soon; whoever asks for memory now must not be told that they are in use.
             self.memory.resize(0).map_err(DataFusionError::External)?;
             reset_plan_states(replace_leaves(&self.plan.original, &self.lowered.children, &self.plan.children)?)
         };
         let plan = self.retreat.get_or_init(|| start_over().map_err(Arc::new)).clone().map_err(DataFusionError::Shared)?;
         plan.execute(partition, Arc::clone(&self.context))
+    }
+
+    /// An error of a stage, in DataFusion's form; where DataFusion's operators may do better, the reason is noted.
+    fn failure(&self, error: Error) -> DataFusionError {
+        let error = host_error(error);
+        let reason = match error.find_root() {
+            DataFusionError::ResourcesExhausted(_) => FallbackReason::OutOfMemory,
+            DataFusionError::ArrowError(arrow, _) if matches!(**arrow, ArrowError::ArithmeticOverflow(_)) => FallbackReason::Overflow,
+            DataFusionError::ArrowError(arrow, _) => FallbackReason::Failed { message: arrow.to_string() },
+            DataFusionError::Execution(message) => FallbackReason::Failed { message: message.clone() },
+            _ => return error,
+        };
+        // The first one stays.
+        let _ = self.reason.set(reason);
+        error
     }
 
     async fn run_breakers(self: &Arc<Self>) -> Result<()> {
@@ -245,7 +255,7 @@ impl Core {
     /// Finishes a stage's state: round by round, the parts of each at the same time.
     async fn finish(self: &Arc<Self>, stage: Stage) -> Result<()> {
         loop {
-            let parts = self.run.finish_parts(stage).map_err(host_error)?;
+            let parts = self.run.finish_parts(stage).map_err(|error| self.failure(error))?;
             if parts == 0 {
                 return Ok(());
             }
@@ -258,7 +268,7 @@ impl Core {
                         if part >= parts {
                             return Ok(());
                         }
-                        core.run.finish_part(stage, part).map_err(host_error)?;
+                        core.run.finish_part(stage, part).map_err(|error| core.failure(error))?;
                         tokio::task::yield_now().await;
                     }
                 };
@@ -365,7 +375,7 @@ impl Core {
                 let mut worker = self.run.worker();
                 worker.set_place(0, number);
                 let flow = self.run.run_block(stage, &mut worker, (table, partition), columns, first, rows);
-                self.note(stage, flow.map_err(host_error)?);
+                self.note(stage, flow.map_err(|error| self.failure(error))?);
                 Ok(worker.take_output())
             }
             None => Err(DataFusionError::Internal("pieces are cut from in-memory inputs only".to_string())),
@@ -391,7 +401,7 @@ impl Core {
     pub(crate) fn run_batch(&self, stage: Stage, batch: &RecordBatch, place: (usize, usize)) -> Result<Vec<RecordBatch>> {
         let mut worker = self.run.worker();
         worker.set_place(place.0, place.1);
-        let flow = self.run.run_batch(stage, &mut worker, batch).map_err(host_error)?;
+        let flow = self.run.run_batch(stage, &mut worker, batch).map_err(|error| self.failure(error))?;
         self.note(stage, flow);
         for (told, top_k) in self.told.iter().zip(&self.lowered.top_ks) {
             told.tell(top_k, &self.lowered.program, &self.run)?;
@@ -400,14 +410,14 @@ impl Core {
     }
 
     pub(crate) fn cursor(&self, stage: Stage, partition: usize) -> Result<TableCursor> {
-        self.run.table_cursor(stage, partition).map_err(host_error)
+        self.run.table_cursor(stage, partition).map_err(|error| self.failure(error))
     }
 
     /// Runs the next rows of a table. `Done`: the cursor is at its end, or the stage needs no more rows.
     pub(crate) fn run_table(&self, stage: Stage, cursor: &mut TableCursor, place: (usize, usize)) -> Result<(Flow, Vec<RecordBatch>)> {
         let mut worker = self.run.worker();
         worker.set_place(place.0, place.1);
-        let flow = self.run.run_table(stage, &mut worker, cursor).map_err(host_error)?;
+        let flow = self.run.run_table(stage, &mut worker, cursor).map_err(|error| self.failure(error))?;
         Ok((flow, worker.take_output()))
     }
 }
