@@ -78,8 +78,8 @@ impl Report {
 
     /// One HTML file, complete in itself: it needs no server, and asks for nothing.
     pub fn html(&self) -> String {
-        // A script element ends at the first `</`, wherever it stands.
-        PAGE.replacen(DATA, &self.data.to_string().replace("</", "<\\/"), 1)
+        // In JSON it stands in strings only; in a script element it could begin what ends the script, or a comment that hides its end.
+        PAGE.replacen(DATA, &self.data.to_string().replace('<', "\\u003c"), 1)
     }
 }
 
@@ -94,8 +94,8 @@ mod tests {
     #[test]
     fn the_page_has_one_place_for_the_data() {
         assert_eq!(PAGE.matches(DATA).count(), 1);
-        let report = Report { data: json!({ "sql": "</script>" }) };
-        assert!(report.html().contains(r#"{"sql":"<\/script>"}"#));
+        let report = Report { data: json!({ "sql": "<!--<script></script>" }) };
+        assert!(report.html().contains(r#"{"sql":"\u003c!--\u003cscript>\u003c/script>"}"#));
     }
 
     #[test]
