@@ -1,6 +1,6 @@
-//! Calls of functions: operands and the result go through the stack.
+//! Functions: a few instructions, or calls whose operands and result go through the stack.
 
-use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::{InstBuilder, types};
 use stagefuse_ir::abi::Builtin;
 use stagefuse_ir::{Function, Repr, Value};
@@ -10,6 +10,27 @@ use crate::stage::Gen;
 use crate::value::{Val, clif_type};
 
 impl Gen<'_> {
+    /// What a few instructions do needs no call.
+    fn inline(&mut self, function: Function, vals: &[Val]) -> Option<Val> {
+        let a = vals.first()?.a;
+        Some(Val::new(match function {
+            Function::IsNan => self.b.ins().fcmp(FloatCC::Unordered, a, a),
+            Function::IsZero => {
+                let zero = self.b.ins().f64const(0.0);
+                self.b.ins().fcmp(FloatCC::Equal, a, zero)
+            }
+            Function::Floor => self.b.ins().floor(a),
+            Function::Ceil => self.b.ins().ceil(a),
+            Function::Trunc => {
+                let zero = self.b.ins().f64const(0.0);
+                let is_zero = self.b.ins().fcmp(FloatCC::Equal, a, zero);
+                let whole = self.b.ins().trunc(a);
+                self.b.ins().select(is_zero, zero, whole)
+            }
+            _ => return None,
+        }))
+    }
+
     pub(super) fn function(&mut self, value: Value, function: Function, args: &[Value]) -> Result<Val> {
         let ty = self.ty(value);
         let mut vals = vec![];
@@ -18,6 +39,9 @@ impl Gen<'_> {
             let val = self.get_text(*arg)?;
             valid = self.both(valid, val.valid);
             vals.push(val);
+        }
+        if let Some(val) = self.inline(function, &vals) {
+            return Ok(val.with_valid(valid));
         }
         let done = self.block();
         let a = self.b.append_block_param(done, clif_type(ty.repr));
