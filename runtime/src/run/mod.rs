@@ -328,8 +328,7 @@ impl Run {
 
     /// Runs the stage that another one hands its rows to over those that are there.
     fn hand_over(&self, stage: Stage, worker: &mut Worker) -> Result<Flow, Error> {
-        let Sink::Hand { input, .. } = self.shared.program.stages[stage].sink else { return Ok(Flow::More) };
-        let reader = self.shared.program.reader(input).ok_or_else(|| Error::Internal(format!("nobody reads {input}")))?;
+        let Some((input, reader)) = self.shared.stages[stage.index()].hands_to else { return Ok(Flow::More) };
         for batch in worker.take_handed(input) {
             if self.run_batch(reader, worker, &batch)? == Flow::Done {
                 return Ok(Flow::Done);

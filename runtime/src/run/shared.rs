@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use stagefuse_ir::abi::{LimitHead, MAX_MORSEL_ROWS};
 use stagefuse_ir::layout::{RowLayout, coded_keys};
-use stagefuse_ir::{EntityRef, Groups, Join, Program, Sink, Sort, Source, Stage, Type};
+use stagefuse_ir::{EntityRef, Groups, Input, Join, Program, Sink, Sort, Source, Stage, Type};
 
 use crate::arrays::Arrays;
 use crate::config::{Engine, HostAggregate, OpaqueExpr, RunConfig, Sizes};
@@ -39,6 +39,8 @@ pub(crate) struct StageState {
     pub(crate) sorts: Option<Sort>,
     /// Places of the group table's front.
     pub(crate) front: usize,
+    /// The stage that it hands its rows to.
+    pub(crate) hands_to: Option<(Input, Stage)>,
     /// Whether no later stage writes the same state.
     pub(crate) last_writer: bool,
     /// Morsels so far, where engines take turns.
@@ -208,6 +210,10 @@ impl StageState {
             groups: written.1,
             sorts: written.2,
             front: coded_keys(program, stage).map_or(0, |coded| coded.places),
+            hands_to: match decl.sink {
+                Sink::Hand { input, .. } => program.reader(input).map(|reader| (input, reader)),
+                _ => None,
+            },
             last_writer,
             morsels: AtomicU64::new(0),
             rows_in: AtomicU64::new(0),
