@@ -17,11 +17,12 @@ pub struct Arguments {
     #[command(subcommand)]
     pub command: Option<Command>,
     #[command(flatten)]
-    pub shell: ShellArguments,
+    pub shell: SessionArguments,
 }
 
+/// What a session begins with.
 #[derive(Args, Debug)]
-pub struct ShellArguments {
+pub struct SessionArguments {
     /// Register every .parquet, .csv and .json file of this folder under its stem.
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
@@ -59,15 +60,8 @@ pub enum Command {
 
 #[derive(Args, Debug)]
 pub struct QueryArguments {
-    /// Register every .parquet, .csv and .json file of this folder under its stem.
-    #[arg(long, value_name = "DIR")]
-    pub data: Option<PathBuf>,
-    /// Register one file as a table; may be given several times.
-    #[arg(long = "table", value_name = "NAME=FILE")]
-    pub tables: Vec<String>,
-    /// Which engine runs the stages.
-    #[arg(long, value_enum, default_value_t = Mode::Auto)]
-    pub mode: Mode,
+    #[command(flatten)]
+    pub session: SessionArguments,
     /// How rows are printed.
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub format: Format,

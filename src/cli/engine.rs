@@ -8,8 +8,9 @@ use arrow::datatypes::SchemaRef;
 use datafusion::physical_plan::{ExecutionPlan, collect};
 use stagefuse::{CompiledExec, EngineKind, RowsProcessed, Session, StageMetrics};
 
-use super::arguments::Mode;
+use super::arguments::{Mode, SessionArguments};
 use super::failure::Failure;
+use super::tables;
 
 /// A fresh session; with `threads`, plans have that many partitions.
 pub fn open(threads: Option<usize>) -> Session {
@@ -17,6 +18,14 @@ pub fn open(threads: Option<usize>) -> Session {
         Some(threads) => Session::builder().target_partitions(threads).build(),
         None => Session::new(),
     }
+}
+
+/// A fresh session with the tables and the mode that the arguments name.
+pub async fn begin(arguments: &SessionArguments) -> Result<Session, Failure> {
+    let session = open(None);
+    tables::register(session.context(), arguments.data.as_deref(), &arguments.tables).await?;
+    set_mode(&session, arguments.mode).await?;
+    Ok(session)
 }
 
 /// Runs every later query in this mode.

@@ -45,7 +45,9 @@ fn command() -> ExitCode {
         Command::Explain { query, dump: dump @ (Dump::Html | Dump::Json), output, plan_only } => {
             finish(report(&query, dump, output.as_deref(), !plan_only))
         }
-        Command::Explain { query, dump, output, .. } => finish(explain(&query, dump, output.as_deref())),
+        Command::Explain { query, dump: Dump::Ir, output, .. } => finish(explain(&query, "", output.as_deref())),
+        Command::Explain { query, dump: Dump::Clif, output, .. } => finish(explain(&query, "CLIF ", output.as_deref())),
+        Command::Explain { query, dump: Dump::Asm, output, .. } => finish(explain(&query, "ASM ", output.as_deref())),
         Command::Bench(arguments) => finish(crate::bench::main(&arguments)),
         Command::Fuzz(arguments) => finish(fuzz::main(&arguments)),
     }
@@ -66,9 +68,7 @@ fn finish(result: Result<bool, Failure>) -> ExitCode {
 fn sql(arguments: &QueryArguments) -> Result<bool, Failure> {
     let text = arguments.text()?;
     runtime(None)?.block_on(async {
-        let session = engine::open(None);
-        tables::register(session.context(), arguments.data.as_deref(), &arguments.tables).await?;
-        engine::set_mode(&session, arguments.mode).await?;
+        let session = engine::begin(&arguments.session).await?;
         let mut printed = false;
         for statement in statements::split(&text)? {
             let answer = engine::run(&session, &statement).await?;
@@ -85,9 +85,7 @@ fn sql(arguments: &QueryArguments) -> Result<bool, Failure> {
 fn report(arguments: &QueryArguments, dump: Dump, file: Option<&Path>, run: bool) -> Result<bool, Failure> {
     let text = arguments.text()?;
     runtime(None)?.block_on(async {
-        let session = engine::open(None);
-        tables::register(session.context(), arguments.data.as_deref(), &arguments.tables).await?;
-        engine::set_mode(&session, arguments.mode).await?;
+        let session = engine::begin(&arguments.session).await?;
         let mut statements = statements::split(&text)?;
         let query = statements.pop().filter(|last| statements::is_query(last));
         let query = query.ok_or_else(|| Failure::new("the last statement is no query: there is nothing to explain"))?;
@@ -105,21 +103,15 @@ fn report(arguments: &QueryArguments, dump: Dump, file: Option<&Path>, run: bool
     })
 }
 
-fn explain(arguments: &QueryArguments, dump: Dump, file: Option<&Path>) -> Result<bool, Failure> {
+/// Prints what `EXPLAIN CODEGEN` with this form says of every query.
+fn explain(arguments: &QueryArguments, form: &str, file: Option<&Path>) -> Result<bool, Failure> {
     let text = arguments.text()?;
     runtime(None)?.block_on(async {
-        let session = engine::open(None);
-        tables::register(session.context(), arguments.data.as_deref(), &arguments.tables).await?;
-        engine::set_mode(&session, arguments.mode).await?;
-        let what = match dump {
-            Dump::Ir | Dump::Html | Dump::Json => "EXPLAIN CODEGEN ",
-            Dump::Clif => "EXPLAIN CODEGEN CLIF ",
-            Dump::Asm => "EXPLAIN CODEGEN ASM ",
-        };
+        let session = engine::begin(&arguments.session).await?;
         let mut explained = vec![];
         for statement in statements::split(&text)? {
             if statements::is_query(&statement) {
-                let answer = engine::run(&session, &format!("{what}{statement}")).await?;
+                let answer = engine::run(&session, &format!("EXPLAIN CODEGEN {form}{statement}")).await?;
                 explained.push(output::text(&answer.batches)?);
             } else {
                 engine::run(&session, &statement).await?;

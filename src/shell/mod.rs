@@ -22,9 +22,9 @@ use rustyline::history::FileHistory;
 use rustyline::{CompletionType, Config, Editor};
 use stagefuse::Session;
 
-use crate::cli::arguments::{Format, Mode, ShellArguments};
+use crate::cli::arguments::{Format, Mode, SessionArguments};
 use crate::cli::failure::Failure;
-use crate::cli::{engine, output, runtime, statements, tables};
+use crate::cli::{engine, output, runtime, statements};
 use editor::Helper;
 use names::Names;
 
@@ -52,7 +52,7 @@ pub(crate) enum Next {
 }
 
 /// Runs the shell until its input ends, or `\q`.
-pub fn main(arguments: &ShellArguments) -> ExitCode {
+pub fn main(arguments: &SessionArguments) -> ExitCode {
     let interactive = std::io::stdin().is_terminal();
     match Shell::open(arguments, interactive).and_then(|shell| if interactive { shell.talk() } else { shell.read() }) {
         Ok(()) => ExitCode::SUCCESS,
@@ -64,11 +64,9 @@ pub fn main(arguments: &ShellArguments) -> ExitCode {
 }
 
 impl Shell {
-    fn open(arguments: &ShellArguments, interactive: bool) -> Result<Shell, Failure> {
+    fn open(arguments: &SessionArguments, interactive: bool) -> Result<Shell, Failure> {
         let runtime = runtime(None)?;
-        let session = engine::open(None);
-        runtime.block_on(tables::register(session.context(), arguments.data.as_deref(), &arguments.tables))?;
-        runtime.block_on(engine::set_mode(&session, arguments.mode))?;
+        let session = runtime.block_on(engine::begin(arguments))?;
         Ok(Shell { session, runtime, timing: interactive, rows: ROWS_SHOWN, last: None, interactive })
     }
 
