@@ -69,7 +69,8 @@ impl Terminal {
     /// None where there is no `script`.
     fn open() -> Option<Terminal> {
         let mut command = Command::new("script");
-        command.args(["-qefc", BINARY, "/dev/null"]).env("STAGEFUSE_HISTORY", "").env("TERM", "xterm");
+        // `exec`: the shell of `script` must not stay between, since it would die of the Ctrl-C that is meant for ours.
+        command.args(["-qefc", &format!("exec '{BINARY}'"), "/dev/null"]).env("STAGEFUSE_HISTORY", "").env("TERM", "xterm");
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().ok()?;
         let seen = Arc::new(Mutex::new(String::new()));
         let (mut out, into) = (child.stdout.take().expect("piped"), Arc::clone(&seen));

@@ -134,6 +134,8 @@ impl Shell {
             // A history that cannot be kept is no reason to end with an error.
             let _ = editor.save_history(file);
         }
+        // What was cancelled may still be at its last morsel: nobody waits for it.
+        self.runtime.shutdown_background();
         Ok(())
     }
 
@@ -154,18 +156,21 @@ impl Shell {
     fn statement(&mut self, statement: &str) -> Result<(), Failure> {
         let start = Instant::now();
         let interactive = self.interactive;
-        let ran = self.runtime.block_on(async {
-            let work = async {
-                let query = self.session.sql(statement).await?;
-                let batches = progress::collect(Arc::new(query), interactive).await?;
-                Ok::<_, Failure>(batches)
-            };
-            tokio::select! {
-                done = work => done,
-                // The query's tasks end with its future.
-                () = interrupt::pressed() => Err(Failure::new("cancelled")),
-            }
-        });
+        let session = self.session.clone();
+        let text = statement.to_string();
+        let ran = self.runtime.block_on(interrupt::unless_pressed(async move {
+            let query = Arc::new(interrupt::task(async move { session.sql(&text).await }).await?);
+            let _bar = interactive.then(|| progress::Bar::new(Arc::clone(&query)));
+            interrupt::task(async move {
+                let batches = query.collect().await?;
+                let schema = match batches.first() {
+                    Some(batch) => batch.schema(),
+                    None => query.physical().await?.schema(),
+                };
+                Ok((schema, batches))
+            })
+            .await
+        }));
         let (schema, batches) = ran?;
         let took = start.elapsed();
         let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();

@@ -6,11 +6,7 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
 use stagefuse::{Progress, Query};
-
-use crate::cli::failure::Failure;
 
 /// How long a query has to take before the bar is shown, and how often it is drawn.
 const FIRST: Duration = Duration::from_millis(700);
@@ -20,14 +16,14 @@ const STEP: Duration = Duration::from_millis(150);
 const WIDTH: usize = 30;
 
 /// Draws how far a query has come, until dropped.
-struct Bar {
+pub(super) struct Bar {
     /// The thread ends when this is gone.
     end: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Bar {
-    fn new(query: Arc<Query>) -> Bar {
+    pub(super) fn new(query: Arc<Query>) -> Bar {
         let (end, ended) = channel::<()>();
         let thread = std::thread::spawn(move || {
             let mut wait = FIRST;
@@ -52,18 +48,6 @@ impl Drop for Bar {
             let _ = thread.join();
         }
     }
-}
-
-/// Runs a query, and draws how far it has come, if there is somebody to see it.
-pub(super) async fn collect(query: Arc<Query>, drawn: bool) -> Result<(SchemaRef, Vec<RecordBatch>), Failure> {
-    let bar = drawn.then(|| Bar::new(Arc::clone(&query)));
-    let batches = query.collect().await?;
-    drop(bar);
-    let schema = match batches.first() {
-        Some(batch) => batch.schema(),
-        None => query.physical().await?.schema(),
-    };
-    Ok((schema, batches))
 }
 
 fn line(progress: &Progress) -> String {
