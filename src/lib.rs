@@ -56,6 +56,7 @@ mod fallback;
 #[doc(hidden)]
 pub mod fuzz;
 mod lower;
+mod plans;
 mod report;
 mod rule;
 mod session;

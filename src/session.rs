@@ -1,22 +1,23 @@
 //! `Session`: SQL in, record batches out.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arrow::array::{RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::common::{DataFusionError, TableReference};
 use datafusion::datasource::MemTable;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::physical_plan::{ExecutionPlan, collect};
-use datafusion::prelude::{CsvReadOptions, DataFrame, JsonReadOptions, ParquetReadOptions, SessionConfig, SessionContext};
+use datafusion::prelude::{CsvReadOptions, JsonReadOptions, ParquetReadOptions, SessionConfig, SessionContext};
 
 use crate::config::{Mode, StagefuseConfig};
 use crate::error::Error;
 use crate::exec::{Progress, RowsProcessed, StageMetrics};
 use crate::explain::{self, Dump};
+use crate::plans::{Planned, Plans};
 use crate::report::{Report, Times};
 use crate::rule::StagefuseBuilder;
 use crate::sql::{self, Statement};
@@ -38,6 +39,7 @@ pub struct Session {
     context: SessionContext,
     /// By name: what stood there before a table was cached.
     cached: Arc<Mutex<HashMap<String, Arc<dyn TableProvider>>>>,
+    pub(crate) plans: Arc<Plans>,
 }
 
 /// Builds a [`Session`].
@@ -70,7 +72,7 @@ impl SessionBuilder {
         settings.mode = self.mode.unwrap_or(settings.mode);
         config = config.with_option_extension(settings);
         let state = SessionStateBuilder::new_with_default_features().with_config(config).with_stagefuse().build();
-        Session { context: SessionContext::new_with_state(state), cached: Arc::default() }
+        Session { context: SessionContext::new_with_state(state), cached: Arc::default(), plans: Arc::default() }
     }
 }
 
@@ -144,7 +146,13 @@ impl Session {
         let cached = CachedTable::try_new(schema, evenly(batches, partitions))?;
         self.context.deregister_table(table)?;
         self.context.register_table(table, Arc::new(cached.clone()))?;
-        self.cached.lock().unwrap_or_else(PoisonError::into_inner).entry(name_of(table)).or_insert(before);
+        let mut originals = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
+        if before.is::<CachedTable>() {
+            // Cached again: what it came from stays.
+            originals.entry(name_of(table)).or_insert(before);
+        } else {
+            originals.insert(name_of(table), before);
+        }
         Ok(cached)
     }
 
@@ -165,8 +173,16 @@ impl Session {
     /// # Errors
     /// Where the text is wrong, or an earlier statement fails.
     pub async fn sql(&self, text: &str) -> Result<Query, Error> {
+        let start = Instant::now();
+        if let Some(planned) = self.plans.get(&self.context, text).await {
+            return Ok(Query::new(text.to_string(), planned, None, start.elapsed()));
+        }
         let mut statements = sql::parse(text)?;
         let last = statements.pop().ok_or_else(|| Error::usage("no statement"))?;
+        if let (Statement::Plain(statement), true) = (&last, statements.is_empty()) {
+            let planned = self.plans.plan(&self.context, text, statement).await?;
+            return Ok(Query::new(statement.clone(), planned, None, start.elapsed()));
+        }
         for statement in statements {
             self.plan(statement).await?.collect().await?;
         }
@@ -180,22 +196,24 @@ impl Session {
             // These act at once, as SET does, and yield nothing.
             Statement::Cache(table) => {
                 self.cache_table(&table).await?;
+                self.plans.sweep(&self.context).await;
                 return self.nothing();
             }
             Statement::Uncache(table) => {
                 self.uncache_table(&table)?;
+                self.plans.sweep(&self.context).await;
                 return self.nothing();
             }
         };
         let start = Instant::now();
         let frame = self.context.sql(&text).await?;
-        Ok(Query { text, frame, codegen, parsing: start.elapsed(), plan: Mutex::new(None) })
+        Ok(Query::new(text, Planned::once(frame), codegen, start.elapsed()))
     }
 
     /// A query without columns or rows.
     fn nothing(&self) -> Result<Query, Error> {
         let frame = self.context.read_empty()?.limit(0, Some(0))?;
-        Ok(Query { text: String::new(), frame, codegen: None, parsing: Duration::ZERO, plan: Mutex::new(None) })
+        Ok(Query::new(String::new(), Planned::once(frame), None, Duration::ZERO))
     }
 }
 
@@ -219,35 +237,77 @@ fn evenly(batches: Vec<RecordBatch>, partitions: usize) -> Vec<Vec<RecordBatch>>
 /// A planned statement.
 pub struct Query {
     text: String,
-    frame: DataFrame,
+    planned: Arc<Planned>,
     /// Time from text to logical plan.
     parsing: Duration,
     /// `EXPLAIN CODEGEN` of the query, and what to show.
     codegen: Option<Option<Dump>>,
-    /// The physical plan that ran last.
-    plan: Mutex<Option<Arc<dyn ExecutionPlan>>>,
+    last: Mutex<Option<Execution>>,
+}
+
+/// A run of a query.
+struct Execution {
+    plan: Arc<dyn ExecutionPlan>,
+    /// Time from logical to physical plan.
+    planning: Duration,
+    /// Whether it has come to its end.
+    complete: bool,
 }
 
 impl Query {
+    fn new(text: String, planned: Arc<Planned>, codegen: Option<Option<Dump>>, parsing: Duration) -> Query {
+        Query { text, planned, parsing, codegen, last: Mutex::default() }
+    }
+
     /// Runs the query. It can be run again.
     ///
     /// # Errors
     /// What planning and running raise.
     pub async fn collect(&self) -> Result<Vec<RecordBatch>, Error> {
+        self.let_go();
+        let start = Instant::now();
         let plan = self.physical().await?;
         if let Some(dump) = self.codegen {
             return Ok(vec![table(&explain::sections(&plan, dump))?]);
         }
-        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&plan));
-        Ok(collect(plan, Arc::new(self.frame.task_ctx())).await?)
+        let planning = start.elapsed();
+        *self.last() = Some(Execution { plan: Arc::clone(&plan), planning, complete: false });
+        let batches = collect(plan, self.planned.context()).await?;
+        self.last().iter_mut().for_each(|last| last.complete = true);
+        Ok(batches)
     }
 
-    /// A fresh physical plan.
+    fn last(&self) -> MutexGuard<'_, Option<Execution>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets the plan of the last run be run by another query of the same text.
+    fn let_go(&self) {
+        let last = self.last().take();
+        if let Some(Execution { plan, complete: true, .. }) = last {
+            self.planned.give_back(plan);
+        }
+    }
+
+    /// A physical plan that nobody else runs.
     ///
     /// # Errors
     /// What planning raises.
     pub async fn physical(&self) -> Result<Arc<dyn ExecutionPlan>, Error> {
-        Ok(self.frame.clone().create_physical_plan().await?)
+        Ok(self.planned.physical().await?)
+    }
+
+    /// The columns of the answer. `EXPLAIN CODEGEN` has others than the query that it explains.
+    pub fn schema(&self) -> SchemaRef {
+        match self.last().as_ref() {
+            Some(last) => last.plan.schema(),
+            None => Arc::clone(self.planned.frame().schema().inner()),
+        }
+    }
+
+    /// Time from the text to the physical plan of the last run; to the logical plan before the first one.
+    pub fn planning_time(&self) -> Duration {
+        self.parsing + self.last().as_ref().map_or(Duration::ZERO, |last| last.planning)
     }
 
     /// The plan and the stages, as text: engines, reasons of fallbacks, IR.
@@ -302,10 +362,10 @@ impl Query {
             // Compiled ahead, so that compiling does not count as running.
             explain::compiled_nodes(&physical).into_iter().for_each(|node| drop(node.stages()));
             let start = Instant::now();
-            collect(Arc::clone(&physical), Arc::new(self.frame.task_ctx())).await?;
+            collect(Arc::clone(&physical), self.planned.context()).await?;
             times.run = Some(start.elapsed());
         }
-        let config = StagefuseConfig::of(self.frame.task_ctx().session_config().options());
+        let config = StagefuseConfig::of(self.planned.context().session_config().options());
         Ok(Report::new(&self.text, &physical, &config, times))
     }
 
@@ -314,20 +374,23 @@ impl Query {
     /// # Errors
     /// None today.
     pub fn metrics(&self) -> Result<Vec<StageMetrics>, Error> {
-        let plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(plan.iter().flat_map(explain::compiled_nodes).flat_map(|node| node.stages()).collect())
+        Ok(self.last().iter().flat_map(|last| explain::compiled_nodes(&last.plan)).flat_map(|node| node.stages()).collect())
     }
 
     /// How far the query has come, if it runs.
     pub fn progress(&self) -> Progress {
-        let plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
-        plan.as_ref().map(Progress::of).unwrap_or_default()
+        self.last().as_ref().map(|last| Progress::of(&last.plan)).unwrap_or_default()
     }
 
     /// How many rows each engine processed when the query ran last.
     pub fn rows_processed(&self) -> RowsProcessed {
-        let plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
-        plan.as_ref().map(RowsProcessed::of).unwrap_or_default()
+        self.last().as_ref().map(|last| RowsProcessed::of(&last.plan)).unwrap_or_default()
+    }
+}
+
+impl Drop for Query {
+    fn drop(&mut self) {
+        self.let_go();
     }
 }
 

@@ -64,6 +64,8 @@ fn run_file(file: &Path) -> Result<(), Failed> {
 /// What one engine made of a case.
 struct Outcome {
     result: Result<Vec<RecordBatch>, String>,
+    /// The answer to the same text once more, which finds the plan in the cache; of cached tables only.
+    again: Option<Vec<RecordBatch>>,
     /// Engine of each stage, in plan order.
     engines: Vec<String>,
     fallbacks: Vec<String>,
@@ -71,7 +73,7 @@ struct Outcome {
 
 async fn run(case: &Case, mode: &str, cached: bool) -> Outcome {
     let session = Session::builder().target_partitions(2).build();
-    let mut outcome = Outcome { result: Ok(vec![]), engines: vec![], fallbacks: vec![] };
+    let mut outcome = Outcome { result: Ok(vec![]), again: None, engines: vec![], fallbacks: vec![] };
     let tables = [
         ("facts", data::facts()),
         ("dim", data::dim()),
@@ -97,6 +99,10 @@ async fn run(case: &Case, mode: &str, cached: bool) -> Outcome {
         for stage in query.metrics()? {
             outcome.engines.push(stage.engine.to_string());
             outcome.fallbacks.extend(stage.fallback.map(|reason| reason.to_string()));
+        }
+        drop(query);
+        if cached {
+            outcome.again = Some(session.sql(&case.sql).await?.collect().await?);
         }
         Ok::<_, stagefuse::Error>(batches)
     };
@@ -131,6 +137,9 @@ async fn run_case(case: &Case) -> Result<(), String> {
     for (name, outcome) in [("compiled", &compiled), ("interpreted", &interpreted)].into_iter().chain(cached) {
         let batches = outcome.result.as_ref().map_err(|error| format!("{name}: {error}"))?;
         compare(name, &lines(batches, case)?, &expected)?;
+        if let Some(again) = &outcome.again {
+            compare(&format!("{name}, again"), &lines(again, case)?, &expected)?;
+        }
         if let (Some(ours), Some(plain)) = (batches.first(), plain.first())
             && ours.schema() != plain.schema()
         {

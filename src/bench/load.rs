@@ -12,6 +12,7 @@ use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::parquet::basic::{Compression, ZstdLevel};
 use datafusion::parquet::file::properties::WriterProperties;
 use datafusion::prelude::SessionContext;
+use stagefuse::CachedTable;
 
 use super::data::{Source, Table};
 use crate::cli::failure::Failure;
@@ -109,6 +110,12 @@ pub async fn tables(context: &SessionContext) -> Result<Vec<String>, Failure> {
 pub async fn copy(from: &SessionContext, to: &SessionContext, table: &str) -> Result<(), Failure> {
     let name = datafusion::common::TableReference::bare(table);
     to.register_table(name.clone(), from.table_provider(name).await?)?;
+    Ok(())
+}
+
+/// Registers a table that another session holds.
+pub fn register_cached(context: &SessionContext, table: &str, cached: &CachedTable) -> Result<(), Failure> {
+    context.register_table(datafusion::common::TableReference::bare(table), Arc::new(cached.clone()))?;
     Ok(())
 }
 

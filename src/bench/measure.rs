@@ -77,12 +77,17 @@ impl Measurement {
 pub async fn query(sessions: &Sessions, query: &Query, modes: &[Mode], runs: u32) -> Measured {
     let mut measured = Measured { query: query.name.clone(), modes: vec![], cut: false };
     for &mode in modes {
-        measured.modes.push((mode, first(sessions.of(mode), query, mode).await));
+        let result = match sessions.of(mode) {
+            Ok(session) => first(session, query).await,
+            Err(failure) => Err(failure),
+        };
+        measured.modes.push((mode, result));
     }
     for _ in 0..runs {
         for (mode, result) in &mut measured.modes {
             if let Ok(measurement) = result
-                && let Err(failure) = again(sessions.of(*mode), query, *mode, measurement).await
+                && let Ok(session) = sessions.of(*mode)
+                && let Err(failure) = again(session, query, measurement).await
             {
                 *result = Err(failure);
             }
@@ -115,9 +120,8 @@ async fn agree_without_limit(sessions: &Sessions, query: &Query, measured: &Meas
     *last = unlimited;
     let mut answers = vec![];
     for (mode, _) in &measured.modes {
-        let session = sessions.of(*mode);
         let answer = async {
-            engine::set_mode(session, *mode).await?;
+            let session = sessions.of(*mode)?;
             Ok::<_, Failure>(digest::of(&engine::run_timed(session, &statements).await?.batches)?)
         };
         answers.push(answer.await.ok());
@@ -125,8 +129,7 @@ async fn agree_without_limit(sessions: &Sessions, query: &Query, measured: &Meas
     answers.first().is_some_and(|one| one.is_some() && answers.iter().all(|answer| answer == one))
 }
 
-async fn first(session: &Session, query: &Query, mode: Mode) -> Result<Measurement, Failure> {
-    engine::set_mode(session, mode).await?;
+async fn first(session: &Session, query: &Query) -> Result<Measurement, Failure> {
     let timed = engine::run_timed(session, &query.statements()?).await;
     if timed.is_err() {
         tidy(session, query).await;
@@ -141,8 +144,7 @@ async fn first(session: &Session, query: &Query, mode: Mode) -> Result<Measureme
     })
 }
 
-async fn again(session: &Session, query: &Query, mode: Mode, measurement: &mut Measurement) -> Result<(), Failure> {
-    engine::set_mode(session, mode).await?;
+async fn again(session: &Session, query: &Query, measurement: &mut Measurement) -> Result<(), Failure> {
     let statements = query.statements()?;
     let before = cpu::time();
     let timed = engine::run_timed(session, &statements).await?;

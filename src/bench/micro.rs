@@ -44,7 +44,7 @@ pub fn main(arguments: &BenchArguments) -> Result<bool, Failure> {
         let (facts, dim) = (facts(arguments.rows, threads)?, dim()?);
         load::register(plain.context(), "facts", facts[0][0].schema(), facts)?;
         load::register(plain.context(), "dim", dim.schema(), vec![vec![dim]])?;
-        let sessions = Sessions::over(plain, arguments).await?;
+        let sessions = Sessions::over(&plain, arguments).await?;
         let mut report = Report::new("micro".to_owned(), arguments);
         let mut text = format!("{:<16}", "ns/row");
         for mode in &arguments.modes {

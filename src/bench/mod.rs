@@ -64,7 +64,7 @@ pub fn main(arguments: &BenchArguments) -> Result<bool, Failure> {
             }
             (None, _, None) => return Err(Failure::new("--queries without a suite needs the tables: name their folder with --data DIR")),
         };
-        let sessions = Sessions::over(plain, arguments).await?;
+        let sessions = Sessions::over(&plain, arguments).await?;
         let mut report = report::Report::new(suite, arguments);
         for (index, query) in queries.iter().enumerate() {
             output::complain(&format!("[{}/{}] {}", index + 1, queries.len(), query.name));
@@ -81,41 +81,49 @@ pub fn main(arguments: &BenchArguments) -> Result<bool, Failure> {
     })
 }
 
-/// The sessions that modes run in: each engine has the tables in its own format.
-struct Sessions {
-    plain: Session,
-    /// Where tables are held compact.
-    compact: Option<Session>,
-}
+/// The sessions that modes run in, one each; each engine has the tables in its own format.
+struct Sessions(Vec<(Mode, Session)>);
 
 impl Sessions {
-    /// A second session for tables held compact, where some mode reads them.
-    async fn over(plain: Session, arguments: &BenchArguments) -> Result<Sessions, Failure> {
-        let reads = arguments.modes.iter().any(|mode| *mode != Mode::Off);
-        if !reads || arguments.tables == Tables::Arrow || arguments.storage == Storage::Parquet {
-            return Ok(Sessions { plain, compact: None });
+    /// Sessions over the tables of `plain`: `off` reads them as they are, and so does every mode where tables are not held compact.
+    async fn over(plain: &Session, arguments: &BenchArguments) -> Result<Sessions, Failure> {
+        let compact = arguments.tables == Tables::Compact && arguments.storage == Storage::Memory;
+        let mut sessions: Vec<(Mode, Session)> = vec![];
+        for &mode in &arguments.modes {
+            let session = engine::open(Some(usize::from(arguments.threads)));
+            engine::set_mode(&session, mode).await?;
+            if arguments.no_plan_cache {
+                engine::run(&session, "SET stagefuse.plan_cache = 0").await?;
+            }
+            sessions.push((mode, session));
         }
-        let compact = engine::open(Some(usize::from(arguments.threads)));
         for table in load::tables(plain.context()).await? {
-            load::copy(plain.context(), compact.context(), &table).await?;
-            let start = std::time::Instant::now();
-            let cached = compact.cache_table(&table).await?;
-            output::complain(&format!("cached {table}: {} MB, {:.1} s", cached.bytes() >> 20, start.elapsed().as_secs_f64()));
-        }
-        if !arguments.modes.contains(&Mode::Off) {
-            // Nobody reads the Arrow arrays any more.
-            for table in load::tables(plain.context()).await? {
+            let mut cached = None;
+            for (mode, session) in &sessions {
+                match &cached {
+                    _ if !compact || *mode == Mode::Off => load::copy(plain.context(), session.context(), &table).await?,
+                    Some(cached) => load::register_cached(session.context(), &table, cached)?,
+                    None => {
+                        load::copy(plain.context(), session.context(), &table).await?;
+                        let start = std::time::Instant::now();
+                        let made = session.cache_table(&table).await?;
+                        output::complain(&format!("cached {table}: {} MB, {:.1} s", made.bytes() >> 20, start.elapsed().as_secs_f64()));
+                        cached = Some(made);
+                    }
+                }
+            }
+            if compact && !arguments.modes.contains(&Mode::Off) {
+                // Nobody reads the Arrow arrays any more.
                 plain.context().deregister_table(table.as_str())?;
             }
         }
-        Ok(Sessions { plain, compact: Some(compact) })
+        Ok(Sessions(sessions))
     }
 
-    fn of(&self, mode: Mode) -> &Session {
-        match &self.compact {
-            Some(compact) if mode != Mode::Off => compact,
-            _ => &self.plain,
-        }
+    /// The session of a mode that is measured.
+    fn of(&self, mode: Mode) -> Result<&Session, Failure> {
+        let found = self.0.iter().find(|(other, _)| *other == mode);
+        found.map(|(_, session)| session).ok_or_else(|| Failure::new(format!("mode {mode} is not measured")))
     }
 }
 

@@ -121,6 +121,9 @@ pub struct BenchArguments {
     /// How tables in memory are held for all modes but `off`, which always reads Arrow arrays.
     #[arg(long, value_enum, default_value_t = Tables::Compact)]
     pub tables: Tables,
+    /// Plan every run afresh, as plain DataFusion does, instead of finding the plan of the warm-up.
+    #[arg(long)]
+    pub no_plan_cache: bool,
     /// Write one JSON object a line, for each query and mode.
     #[arg(long, value_name = "OUT")]
     pub json: Option<PathBuf>,

@@ -1,12 +1,10 @@
 //! The session that a command works with, and what a statement became in it.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use datafusion::physical_plan::{ExecutionPlan, collect};
-use stagefuse::{CompiledExec, EngineKind, RowsProcessed, Session, StageMetrics};
+use stagefuse::{EngineKind, RowsProcessed, Session, StageMetrics};
 
 use super::arguments::{Mode, SessionArguments};
 use super::failure::Failure;
@@ -46,7 +44,7 @@ pub async fn run(session: &Session, statement: &str) -> Result<Answer, Failure> 
     let batches = query.collect().await?;
     let schema = match batches.first() {
         Some(batch) => batch.schema(),
-        None => query.physical().await?.schema(),
+        None => query.schema(),
     };
     Ok(Answer { schema, batches })
 }
@@ -86,37 +84,31 @@ pub async fn run_timed(session: &Session, statements: &[String]) -> Result<Timed
 async fn run_here(session: &Session, statements: &[String]) -> Result<Timed, Failure> {
     let start = Instant::now();
     let mut timed = Timed { batches: vec![], plan_time: Duration::ZERO, time: Duration::ZERO, compilation: Compilation::default() };
-    let mut plans = vec![];
+    let mut queries = vec![];
     for statement in statements {
-        let start = Instant::now();
-        let plan = session.sql(statement).await?.physical().await?;
-        timed.plan_time += start.elapsed();
-        let batches = collect(Arc::clone(&plan), session.context().task_ctx()).await?;
-        if !plan.schema().fields().is_empty() {
+        let query = session.sql(statement).await?;
+        let batches = query.collect().await?;
+        timed.plan_time += query.planning_time();
+        if !query.schema().fields().is_empty() {
             timed.batches = batches;
         }
-        plans.push(plan);
+        queries.push(query);
     }
     timed.time = start.elapsed();
-    for plan in &plans {
-        add_compilation(plan, &mut timed.compilation);
-        timed.compilation.rows += RowsProcessed::of(plan);
+    for query in &queries {
+        add_compilation(&query.metrics()?, &mut timed.compilation);
+        timed.compilation.rows += query.rows_processed();
     }
     Ok(timed)
 }
 
-fn add_compilation(plan: &Arc<dyn ExecutionPlan>, total: &mut Compilation) {
-    if let Some(node) = plan.downcast_ref::<CompiledExec>() {
-        for stage in node.stages() {
-            total.compile_time += stage.compile_time;
-            total.code_bytes += stage.code_bytes;
-            total.stages += 1;
-            total.native_stages += usize::from(stage.engine == EngineKind::Native);
-            total.fallbacks.extend(stage.fallback.as_ref().map(|reason| reason.to_string()));
-            total.of_stages.push(stage);
-        }
-    }
-    for child in plan.children() {
-        add_compilation(child, total);
+fn add_compilation(stages: &[StageMetrics], total: &mut Compilation) {
+    for stage in stages {
+        total.compile_time += stage.compile_time;
+        total.code_bytes += stage.code_bytes;
+        total.stages += 1;
+        total.native_stages += usize::from(stage.engine == EngineKind::Native);
+        total.fallbacks.extend(stage.fallback.as_ref().map(|reason| reason.to_string()));
+        total.of_stages.push(stage.clone());
     }
 }

@@ -165,7 +165,7 @@ impl Shell {
                 let batches = query.collect().await?;
                 let schema = match batches.first() {
                     Some(batch) => batch.schema(),
-                    None => query.physical().await?.schema(),
+                    None => query.schema(),
                 };
                 Ok((schema, batches))
             })
