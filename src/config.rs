@@ -5,6 +5,7 @@ use std::fmt::{self, Display};
 
 use datafusion::common::config::{ConfigEntry, ConfigExtension, ConfigOptions, ExtensionOptions};
 use datafusion::common::{DataFusionError, Result};
+use stagefuse_ir::abi::{HASH_ALL, HASH_COLLIDING};
 
 /// Declares a setting that is one of a few words.
 macro_rules! choice {
@@ -237,6 +238,8 @@ settings! {
         opt_level: OptLevel = OptLevel::Speed,
         /// For tests of Stagefuse: if not 0, morsels have at most this many rows, tables start tiny, and native code and the interpreter take turns.
         test_paths: Number = Number(0),
+        /// For tests of Stagefuse: whether there are but four different hashes, so that most keys collide.
+        test_collisions: Switch = Switch(false),
     }
 }
 
@@ -245,6 +248,11 @@ impl ConfigExtension for StagefuseConfig {
 }
 
 impl StagefuseConfig {
+    /// The bits of hashes that count, for native code and for runs.
+    pub(crate) fn hash_mask(&self) -> u64 {
+        if self.test_collisions.get() { HASH_COLLIDING } else { HASH_ALL }
+    }
+
     /// The settings in force; the defaults where the session has none.
     pub fn of(options: &ConfigOptions) -> StagefuseConfig {
         options.extensions.get::<StagefuseConfig>().cloned().unwrap_or_default()

@@ -202,7 +202,8 @@ fn define(
     let mut frontend = FunctionBuilderContext::new();
     let places = {
         let b = FunctionBuilder::new(&mut context.func, &mut frontend);
-        let generator = Gen::new(program, stage, module, b, parts);
+        let mut generator = Gen::new(program, stage, module, b, parts);
+        generator.hash_mask = options.hash_mask;
         if number == 0 { generator.run()? } else { generator.run_part(number)? }
     };
     if let Some(listing) = &mut built.listing {

@@ -1,5 +1,7 @@
 //! Settings of a compilation.
 
+use stagefuse_ir::abi::HASH_ALL;
+
 /// How hard Cranelift tries.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
 pub enum OptLevel {
@@ -22,6 +24,8 @@ pub struct Options {
     pub split_by_operator: bool,
     /// Splits every stage, however small: so that tests meet what is rare.
     pub always_split: bool,
+    /// The bits of hashes that count; as in the runs that the code is for, so that tests meet keys that collide.
+    pub hash_mask: u64,
     /// Whether the texts of the Cranelift IR and of the machine code are kept.
     pub dump: bool,
     /// Whether those texts name operator and operation of each group of instructions.
@@ -36,6 +40,7 @@ impl Default for Options {
             max_code_bytes: 65_536,
             split_by_operator: true,
             always_split: false,
+            hash_mask: HASH_ALL,
             dump: false,
             comments: true,
         }

@@ -11,7 +11,7 @@ use cranelift_codegen::ir::{
 use cranelift_frontend::FunctionBuilder;
 use cranelift_jit::JITModule;
 use cranelift_module::{FuncId, Linkage, Module};
-use stagefuse_ir::abi::{AbiType, Builtin, ErrorCode, Morsel, Status, WorkerHead};
+use stagefuse_ir::abi::{AbiType, Builtin, ErrorCode, HASH_ALL, Morsel, Status, WorkerHead};
 use stagefuse_ir::verifier::Place;
 use stagefuse_ir::{EntityRef, Program, Source, Stage, StageDecl, StmtKind, Type, Value};
 
@@ -52,6 +52,8 @@ pub(crate) struct Gen<'a> {
     numbers: HashMap<Place, u32>,
     /// What the next instructions come from.
     place: Place,
+    /// The bits of hashes that count.
+    pub(crate) hash_mask: u64,
 }
 
 impl<'a> Gen<'a> {
@@ -78,6 +80,7 @@ impl<'a> Gen<'a> {
             places: vec![],
             numbers: HashMap::new(),
             place: Place::Source,
+            hash_mask: HASH_ALL,
         }
     }
 

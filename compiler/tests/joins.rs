@@ -5,11 +5,12 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringViewArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use stagefuse_compiler::{Options, compile};
+use stagefuse_ir::abi::{HASH_ALL, HASH_COLLIDING};
 use stagefuse_ir::builder::{ProgramBuilder, StageBuilder};
 use stagefuse_ir::{
     BinaryOp, EntityRef, JoinDecl, JoinRows, Probe, ProbeKind, Program, Sink, Source, SqlType, Stage, StageDecl, Type, UnaryOp, Value,
 };
-use stagefuse_runtime::{Engine, Flow, Run, RunConfig, Unlimited, builtins};
+use stagefuse_runtime::{Engine, Flow, Run, RunConfig, Sizes, Unlimited, builtins};
 
 const INT64: Type = Type::new(SqlType::Int64, true);
 const TEXT: Type = Type::new(SqlType::Utf8, true);
@@ -26,14 +27,14 @@ fn table(rows: i64, numbers: i64, texts: i64) -> RecordBatch {
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).expect("columns of one length")
 }
 
-/// Runs a program on either engine; the rows of each emitting stage as sorted text.
-fn run(program: &Arc<Program>, native: bool, inputs: &[RecordBatch]) -> Vec<String> {
+/// Runs a program on either engine, with hashes of which the bits of a mask count; the rows of each emitting stage as sorted text.
+fn run(program: &Arc<Program>, native: bool, hash_mask: u64, inputs: &[RecordBatch]) -> Vec<String> {
     let engine = |stage: Stage| {
         if !native {
             return Engine::Interpreted;
         }
         // Every other stage is split into its operators.
-        let options = Options { verify: true, always_split: stage.index() % 2 == 1, ..Options::default() };
+        let options = Options { verify: true, always_split: stage.index() % 2 == 1, hash_mask, ..Options::default() };
         let code = compile(program, stage, &builtins(), &options).unwrap_or_else(|error| panic!("{error}\n{program}"));
         Engine::Native { function: code.function(), owner: Arc::new(code) }
     };
@@ -44,7 +45,7 @@ fn run(program: &Arc<Program>, native: bool, inputs: &[RecordBatch]) -> Vec<Stri
     };
     let fields: Vec<Field> =
         program.output.iter().enumerate().map(|(i, ty)| Field::new(format!("o{i}"), data_type(ty), ty.nullable)).collect();
-    let run = Run::new(RunConfig {
+    let config = RunConfig {
         host_types: vec![],
         program: Arc::clone(program),
         engines: program.stages.keys().map(engine).collect(),
@@ -54,8 +55,8 @@ fn run(program: &Arc<Program>, native: bool, inputs: &[RecordBatch]) -> Vec<Stri
         schema: Arc::new(Schema::new(fields)),
         partitions: 1,
         memory: Arc::new(Unlimited),
-    })
-    .expect("a run");
+    };
+    let run = Run::with_sizes(config, Sizes { hash_mask, ..Sizes::default() }).expect("a run");
     let mut rows = vec![];
     for (stage, decl) in &program.stages {
         let mut worker = run.worker();
@@ -162,8 +163,10 @@ fn check(shape: Shape) -> usize {
     // Without keys every pair matches: small tables.
     let small = if shape.keys.is_empty() { 10 } else { 1 };
     let inputs = [table(120 / small, 40, 30), table(90 / small, 25, 20), table(200 / small, 60, 50)];
-    let compiled = run(&program, true, &inputs);
-    assert_eq!(compiled, run(&program, false, &inputs), "{shape:?}\n{program}");
+    let compiled = run(&program, true, HASH_ALL, &inputs);
+    for (native, hash_mask) in [(false, HASH_ALL), (true, HASH_COLLIDING), (false, HASH_COLLIDING)] {
+        assert_eq!(compiled, run(&program, native, hash_mask, &inputs), "native: {native}, hashes: {hash_mask:x}\n{shape:?}\n{program}");
+    }
     compiled.len()
 }
 

@@ -351,6 +351,11 @@ pub struct OutColumn {
 pub const HASH_K: u64 = 0x9E37_79B9_7F4A_7C15;
 /// Start value of a hash.
 pub const HASH_SEED: u64 = 0x2545_F491_4F6C_DD1D;
+/// The bits of hashes that count: all of them.
+pub const HASH_ALL: u64 = u64::MAX;
+/// The bits of hashes that count where tests want keys to collide: there are four hashes then, which differ in the slot, in the tag and in the partition. Native code
+/// and runtime have to be told the same: both mask the hash of all keys, once these have been mixed.
+pub const HASH_COLLIDING: u64 = 1 << 63 | 1;
 /// Stands for the words of a null key.
 pub const HASH_NULL: u64 = 0xA076_1D64_78BD_642F;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray};
 use arrow::datatypes::{DataType, SchemaRef};
-use stagefuse_ir::abi::{MAX_MORSEL_ROWS, StageFn};
+use stagefuse_ir::abi::{HASH_ALL, MAX_MORSEL_ROWS, StageFn};
 use stagefuse_ir::{Datum, Program};
 
 use crate::error::HostError;
@@ -93,7 +93,7 @@ impl MemoryBudget for Unlimited {
     }
 }
 
-/// Sizes that decide how often rare paths are taken: how many rows there are at a time, and when tables grow. For tests: results do not depend on them.
+/// What decides how often rare paths are taken: how many rows there are at a time, when tables grow, and which keys collide. For tests: results do not depend on them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sizes {
     /// Most rows of a morsel: 1 to [`MAX_MORSEL_ROWS`].
@@ -106,18 +106,20 @@ pub struct Sizes {
     pub part_rows: usize,
     /// Whether native stages and the interpreter take turns, morsel by morsel.
     pub alternate: bool,
+    /// The bits of hashes that count; as in the native code that the run is given.
+    pub hash_mask: u64,
 }
 
 impl Default for Sizes {
     fn default() -> Self {
-        Sizes { morsel_rows: MAX_MORSEL_ROWS, first_slots: 128, first_rows: 64, part_rows: 1 << 16, alternate: false }
+        Sizes { morsel_rows: MAX_MORSEL_ROWS, first_slots: 128, first_rows: 64, part_rows: 1 << 16, alternate: false, hash_mask: HASH_ALL }
     }
 }
 
 impl Sizes {
     /// All as small as can be, and engines that take turns.
     pub fn least(morsel_rows: usize) -> Self {
-        Sizes { morsel_rows, first_slots: 2, first_rows: 1, part_rows: 3, alternate: true }
+        Sizes { morsel_rows, first_slots: 2, first_rows: 1, part_rows: 3, alternate: true, hash_mask: HASH_ALL }
     }
 }
 

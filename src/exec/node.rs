@@ -239,10 +239,11 @@ impl CompiledExec {
 
 /// How much of what the runtime does at a time.
 fn sizes(config: &StagefuseConfig) -> Sizes {
-    match config.test_paths.get() {
+    let sizes = match config.test_paths.get() {
         0 => Sizes::default(),
         rows => Sizes::least(rows.min(MAX_MORSEL_ROWS)),
-    }
+    };
+    Sizes { hash_mask: config.hash_mask(), ..sizes }
 }
 
 /// Whether rows leave each partition in the order in which they came in, or in that of a sort.

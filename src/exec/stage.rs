@@ -96,6 +96,7 @@ fn options(config: &StagefuseConfig) -> Options {
         max_code_bytes: config.max_code_bytes.get(),
         split_by_operator: config.split_by_operator.get(),
         comments: config.comments.get(),
+        hash_mask: config.hash_mask(),
         ..Options::default()
     }
 }

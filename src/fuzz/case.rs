@@ -39,8 +39,11 @@ impl Case {
             Table::any(&format!("t{number}"), rows, common, random)
         });
         let tables: Vec<Table> = tables.collect();
-        let settings = settings(random);
+        let mut settings = settings(random);
         let query = generate::query(&tables, random);
+        if random.chance(20) {
+            settings.push(("stagefuse.test_collisions", "true".to_owned()));
+        }
         Case { tables, settings, query }
     }
 

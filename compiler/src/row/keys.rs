@@ -2,7 +2,7 @@
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{Block, InstBuilder, Value as ClifValue, types};
-use stagefuse_ir::abi::{Builtin, HASH_K, HASH_NULL, HASH_SEED};
+use stagefuse_ir::abi::{Builtin, HASH_ALL, HASH_K, HASH_NULL, HASH_SEED};
 use stagefuse_ir::layout::Field;
 use stagefuse_ir::{Repr, Type, Value};
 
@@ -38,6 +38,10 @@ impl Gen<'_> {
             let lo = self.b.ins().imul(mixed, factor);
             let hi = self.b.ins().umulhi(mixed, factor);
             hash = self.b.ins().bxor(lo, hi);
+        }
+        if self.hash_mask != HASH_ALL {
+            let mask = self.iconst(types::I64, i128::from(self.hash_mask));
+            hash = self.b.ins().band(hash, mask);
         }
         Ok(hash)
     }

@@ -6,6 +6,7 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::kernels::numeric::add_wrapping;
 use arrow::datatypes::{DataType, Field, Float64Type, Schema};
 use stagefuse_compiler::{CompileError, Options, compile};
+use stagefuse_ir::abi::HASH_COLLIDING;
 use stagefuse_ir::passes::{eliminate_dead, narrow};
 use stagefuse_ir::{AccOp, LimitDecl, Program, Source, SqlType, Type, verifier::verify};
 use stagefuse_runtime::{Engine, Flow, OpaqueExpr, Run, RunConfig, Sizes, Unlimited, builtins};
@@ -107,7 +108,7 @@ fn run(program: &Arc<Program>, way: &Way, inputs: &[RecordBatch]) -> Result<Vec<
         if !way.native {
             return Engine::Interpreted;
         }
-        let options = Options { verify: true, always_split: way.split, ..Options::default() };
+        let options = Options { verify: true, always_split: way.split, hash_mask: way.sizes.hash_mask, ..Options::default() };
         match compile(program, stage, &builtins(), &options) {
             Ok(code) => Engine::Native { function: code.function(), owner: Arc::new(code) },
             // A stage with an opaque expression in the midst is for the interpreter.
@@ -187,6 +188,7 @@ fn ways() -> Vec<Way> {
     ];
     ways.extend([1, 3, 7].map(|rows| Way { native: true, split: rows == 3, sizes: Sizes::least(rows) }));
     ways.push(Way { native: false, split: false, sizes: Sizes::least(2) });
+    ways.extend([true, false].map(|native| Way { native, split: false, sizes: Sizes { hash_mask: HASH_COLLIDING, ..Sizes::least(5) } }));
     ways
 }
 

@@ -2,14 +2,14 @@
 
 use std::rc::Rc;
 
-use stagefuse_ir::abi::{HASH_NULL, HASH_SEED, STR_INLINE, StrRef, fold_text, hash_word};
+use stagefuse_ir::abi::{HASH_ALL, HASH_NULL, HASH_SEED, STR_INLINE, StrRef, fold_text, hash_word};
 
 use super::vector::{Arg, Buf, Data, Prim, Vector};
 use crate::builtins::strings;
 use crate::error::Error;
 
-/// The hash of each row.
-pub(crate) fn hash_keys(keys: &[Rc<Vector>], rows: usize) -> Result<Buf<u64>, Error> {
+/// The hash of each row, of which the bits of a mask count.
+pub(crate) fn hash_keys(keys: &[Rc<Vector>], rows: usize, mask: u64) -> Result<Buf<u64>, Error> {
     let mut hashes = Buf::filled(HASH_SEED, rows);
     for key in keys {
         match &key.data {
@@ -30,6 +30,9 @@ pub(crate) fn hash_keys(keys: &[Rc<Vector>], rows: usize) -> Result<Buf<u64>, Er
                 }
             })?,
         }
+    }
+    if mask != HASH_ALL {
+        hashes.iter_mut().for_each(|hash| *hash &= mask);
     }
     Ok(hashes)
 }

@@ -130,7 +130,7 @@ impl Shared {
         if partitions == 0 {
             return Err(Error::Internal("a run has one partition at least".into()));
         }
-        let Sizes { morsel_rows, first_slots, first_rows, part_rows, alternate: _ } = sizes;
+        let Sizes { morsel_rows, first_slots, first_rows, part_rows, alternate: _, hash_mask: _ } = sizes;
         if !(1..=MAX_MORSEL_ROWS).contains(&morsel_rows)
             || !first_slots.is_power_of_two()
             || first_slots < 2

@@ -185,7 +185,7 @@ impl GroupTable {
             let (hash, key) = unsafe {
                 let entry = self.entry(row);
                 let key = if self.layout.numeric { key_of(&self.layout, entry) } else { None };
-                (row_hash(&self.layout, entry), key)
+                (row_hash(&self.layout, entry, memory.sizes.hash_mask), key)
             };
             self.place(row, hash, key);
         }
@@ -265,14 +265,15 @@ impl GroupTable {
 mod tests {
     use std::sync::Arc;
 
+    use stagefuse_ir::abi::{HASH_ALL, HASH_COLLIDING};
     use stagefuse_ir::{GroupsDecl, SqlType, Type};
 
     use super::*;
-    use crate::config::Unlimited;
+    use crate::config::{Sizes, Unlimited};
     use crate::tables::number::hash_of;
 
     /// The entry of a key, looked up as generated code does.
-    fn look_up(table: &GroupTable, number: i64) -> Option<*mut u8> {
+    fn look_up(table: &GroupTable, number: i64, hash_mask: u64) -> Option<*mut u8> {
         let key = table.layout.fields[0].offset as usize;
         let head = &table.head;
         // SAFETY: the head's addresses are those of the table; an element or a slot leads to an entry.
@@ -281,7 +282,7 @@ mod tests {
                 let row = *head.direct.add(place) as usize;
                 return (row > 0).then(|| head.entries.add(row * table.stride()));
             }
-            let hash = hash_of(Some(number));
+            let hash = hash_of(Some(number), hash_mask);
             let mut at = hash & head.mask;
             loop {
                 let slot = *head.slots.add(at as usize);
@@ -302,33 +303,35 @@ mod tests {
 
     #[test]
     fn every_group_is_found_after_the_table_has_grown() {
-        let memory = Memory::new(Arc::new(Unlimited));
+        let memory = |hash_mask| Memory::with_sizes(Arc::new(Unlimited), Sizes { hash_mask, ..Sizes::default() });
         let layout = RowLayout::groups(&GroupsDecl::new(vec![Type::new(SqlType::Int64, false)], vec![]));
         let key = layout.fields[0].offset as usize;
         // Ascending, descending, scattered over a dense range, far apart, and a range that stops being dense.
-        let orders: [(&str, Keys, bool); 5] = [
-            ("ascending", |n| n * 4, true),
-            ("descending", |n| 5_000 - n, true),
-            ("scattered", |n| n * 7919 % 100_003, true),
-            ("far apart", |n| n.wrapping_mul(0x5851_F42D_4C95_7F2D), false),
-            ("outliers", |n| if n % 1000 == 999 { i64::MAX - n } else { n }, false),
+        let orders: [(&str, Keys, bool, i64, u64); 6] = [
+            ("ascending", |n| n * 4, true, 100_000, HASH_ALL),
+            ("descending", |n| 5_000 - n, true, 100_000, HASH_ALL),
+            ("scattered", |n| n * 7919 % 100_003, true, 100_000, HASH_ALL),
+            ("far apart", |n| n.wrapping_mul(0x5851_F42D_4C95_7F2D), false, 100_000, HASH_ALL),
+            ("outliers", |n| if n % 1000 == 999 { i64::MAX - n } else { n }, false, 100_000, HASH_ALL),
+            ("colliding", |n| n.wrapping_mul(0x5851_F42D_4C95_7F2D), false, 1_000, HASH_COLLIDING),
         ];
-        for (name, key_of, dense) in orders {
+        for (name, key_of, dense, rows, hash_mask) in orders {
+            let memory = memory(hash_mask);
             let mut table = GroupTable::new(&layout, &memory).unwrap();
-            for number in (0..100_000).map(key_of) {
-                assert!(look_up(&table, number).is_none(), "{name}: {number} is new");
-                let entry = table.insert(hash_of(Some(number)), Some(number), &memory).unwrap();
+            for number in (0..rows).map(key_of) {
+                assert!(look_up(&table, number, hash_mask).is_none(), "{name}: {number} is new");
+                let entry = table.insert(hash_of(Some(number), hash_mask), Some(number), &memory).unwrap();
                 // SAFETY: the key lies within the entry.
                 unsafe {
                     assert_eq!(entry.add(key).cast::<i64>().read(), 0, "a new entry is zero");
                     entry.add(key).cast::<i64>().write(number);
                 }
             }
-            assert_eq!(table.rows(), 100_000);
+            assert_eq!(table.rows(), rows as usize);
             assert_eq!(table.head.range > 0, dense, "{name}");
             assert!(table.hashed * 2 <= table.slots.len(), "at most half of the slots are taken");
-            for number in (0..100_000).map(key_of) {
-                let entry = look_up(&table, number).unwrap_or_else(|| panic!("{name}: {number} is not found"));
+            for number in (0..rows).map(key_of) {
+                let entry = look_up(&table, number, hash_mask).unwrap_or_else(|| panic!("{name}: {number} is not found"));
                 // SAFETY: the key lies within the entry.
                 assert_eq!(unsafe { entry.add(key).cast::<i64>().read() }, number, "{name}");
             }

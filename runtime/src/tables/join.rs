@@ -36,6 +36,7 @@ pub(crate) struct JoinTable {
     /// Offsets of validity bytes of keys that must not be null to match.
     null_keys: Vec<u32>,
     layout: RowLayout,
+    hash_mask: u64,
 }
 
 // SAFETY: the head's addresses are those of vectors that the table owns.
@@ -81,7 +82,8 @@ impl JoinTable {
         }
         let keys = if decl.null_equal { &[] } else { &layout.fields[..layout.keys] };
         let null_keys = keys.iter().filter_map(|field| field.valid).collect();
-        Ok(JoinTable { head, directory, direct, bits, _bases: bases, rows, pieces, null_keys, layout: layout.clone() })
+        let (layout, hash_mask) = (layout.clone(), memory.sizes.hash_mask);
+        Ok(JoinTable { head, directory, direct, bits, _bases: bases, rows, pieces, null_keys, layout, hash_mask })
     }
 
     /// Number of parts that linking has.
@@ -132,7 +134,7 @@ impl JoinTable {
                 if self.null_keys.iter().any(|valid| *entry.add(*valid as usize) == 0) {
                     continue;
                 }
-                let hash = row_hash(&self.layout, entry);
+                let hash = row_hash(&self.layout, entry, self.hash_mask);
                 let slot = &self.directory[(hash & self.head.mask) as usize];
                 let mut old = slot.load(Ordering::Relaxed);
                 loop {
@@ -208,15 +210,16 @@ zeroed!(zeroed_elements, u32, AtomicU32);
 mod tests {
     use std::sync::Arc;
 
+    use stagefuse_ir::abi::{HASH_ALL, HASH_COLLIDING};
     use stagefuse_ir::{SqlType, Type};
 
     use super::*;
-    use crate::config::Unlimited;
+    use crate::config::{Sizes, Unlimited};
     use crate::tables::number::hash_of;
 
     /// Builds two workers' rows with key `number % distinct * spread`, null where the number is divisible by 10, and links them from two threads.
-    fn build(rows: u64, distinct: u64, spread: u64, null_equal: bool) -> (JoinTable, RowLayout) {
-        let memory = Memory::new(Arc::new(Unlimited));
+    fn build(rows: u64, distinct: u64, spread: u64, null_equal: bool, hash_mask: u64) -> (JoinTable, RowLayout) {
+        let memory = Memory::with_sizes(Arc::new(Unlimited), Sizes { hash_mask, ..Sizes::default() });
         let decl = JoinDecl {
             keys: vec![Type::new(SqlType::Int64, true)],
             payload: vec![Type::new(SqlType::Int64, false)],
@@ -232,7 +235,7 @@ mod tests {
                 row.write_bytes(0, layout.stride as usize);
                 let key = (number % distinct) * spread;
                 if let Some(offset) = layout.hash {
-                    row.add(offset as usize).cast::<u64>().write(hash_of((number % 10 != 0).then_some(key as i64)));
+                    row.add(offset as usize).cast::<u64>().write(hash_of((number % 10 != 0).then_some(key as i64), hash_mask));
                 }
                 row.add(layout.fields[0].offset as usize).cast::<u64>().write(key);
                 row.add(layout.fields[1].offset as usize).cast::<u64>().write(number);
@@ -257,7 +260,7 @@ mod tests {
     /// Numbers of the rows with a key, looked up as a probe does.
     fn chain(table: &JoinTable, layout: &RowLayout, key: u64) -> Vec<u64> {
         let span = Span { first: table.head.first, range: table.head.range };
-        let hash = hash_of(Some(key as i64));
+        let hash = hash_of(Some(key as i64), table.hash_mask);
         let mut entry = match span.place(key as i64) {
             Some(place) => match table.direct[place].load(Ordering::Relaxed) {
                 0 => std::ptr::null(),
@@ -285,12 +288,22 @@ mod tests {
     }
 
     #[test]
+    fn keys_that_collide_share_a_chain() {
+        let (table, layout) = build(1000, 100, 1 << 40, false, HASH_COLLIDING);
+        assert_eq!(table.directory.iter().filter(|slot| slot.load(Ordering::Relaxed) != 0).count(), 2);
+        for key in 0..100 {
+            let expected: Vec<u64> = (0..1000).filter(|number| number % 10 != 0 && number % 100 == key).collect();
+            assert_eq!(chain(&table, &layout, key << 40), expected, "key {key}");
+        }
+    }
+
+    #[test]
     fn every_row_is_in_the_chain_of_its_key() {
         let cases =
             [(0, 1, 1), (1, 1, 1), (300, 7, 1), (1000, 1000, 3), (1000, 1000, 1 << 40), (200_000, 150_000, 4), (200_000, 150_000, 1 << 30)];
         for (rows, distinct, spread) in cases {
             for null_equal in [false, true] {
-                let (table, layout) = build(rows, distinct, spread, null_equal);
+                let (table, layout) = build(rows, distinct, spread, null_equal, HASH_ALL);
                 let direct = !null_equal && rows > 1 && spread < 1 << 20;
                 assert_eq!(table.head.range > 0, direct, "{rows} rows, spread {spread}");
                 assert!(direct || table.directory.len().is_power_of_two() && table.directory.len() as u64 >= rows * 2);

@@ -53,6 +53,7 @@ fn always(of: Merging<'_>) -> Result<GroupTable, Error> {
         };
         let keys: Vec<Option<i64>> = keys.into_iter().zip(&of.layout.fields).map(|(key, field)| held(key, field)).collect();
         let hash = keys.iter().fold(HASH_SEED, |hash, key| hash_word(hash, key.map_or(HASH_NULL, |key| key as u64), 0));
+        let hash = hash & of.memory.sizes.hash_mask;
         let number = if of.layout.numeric { keys[0] } else { None };
         let entry = table.insert(hash, number, of.memory)?;
         for (key, field) in keys.iter().zip(&of.layout.fields) {
@@ -167,7 +168,7 @@ impl Tables {
 
 /// Adds the groups of a table that belong to a part. Which they are is only noted where the host has to know.
 fn add_part(of: Merging<'_>, target: &mut GroupTable, table: &GroupTable, part: Part, moves: &mut Moves) -> Result<(), Error> {
-    let layout = of.layout;
+    let (layout, mask) = (of.layout, of.memory.sizes.hash_mask);
     let noted = !of.decl.calls.is_empty();
     for row in 0..table.rows() {
         let entry = table.entry(row);
@@ -176,7 +177,7 @@ fn add_part(of: Merging<'_>, target: &mut GroupTable, table: &GroupTable, part: 
         let hash = match part {
             Part::Hash { partition, partitions } => {
                 // SAFETY: as above.
-                let hash = unsafe { row_hash(layout, entry) };
+                let hash = unsafe { row_hash(layout, entry, mask) };
                 if partition_of(hash, partitions) != partition {
                     continue;
                 }
@@ -187,7 +188,7 @@ fn add_part(of: Merging<'_>, target: &mut GroupTable, table: &GroupTable, part: 
                 if !here {
                     continue;
                 }
-                hash_of(key)
+                hash_of(key, mask)
             }
         };
         let entry = add(of, target, hash, key, entry)?;
@@ -352,12 +353,12 @@ fn text(s: &StrRef) -> &[u8] {
 mod tests {
     use std::collections::HashMap;
 
-    use stagefuse_ir::abi::fold_text;
+    use stagefuse_ir::abi::{HASH_ALL, HASH_COLLIDING, fold_text};
     use stagefuse_ir::{AccDecl, Type};
 
     use super::*;
     use crate::builtins::strings;
-    use crate::config::Unlimited;
+    use crate::config::{Sizes, Unlimited};
 
     fn decl(keys: Vec<Type>) -> GroupsDecl {
         let acc = |op, sql, nullable| AccDecl { op, ty: Type::new(sql, nullable) };
@@ -397,7 +398,7 @@ mod tests {
         strings::make(Box::leak(text.to_owned().into_boxed_str()).as_bytes())
     }
 
-    fn hash(key: &(Option<String>, i32)) -> u64 {
+    fn hash(key: &(Option<String>, i32), mask: u64) -> u64 {
         let h = match &key.0 {
             None => hash_word(HASH_SEED, HASH_NULL, 0),
             Some(text) => {
@@ -405,7 +406,7 @@ mod tests {
                 hash_word(HASH_SEED, lo, if text.len() > STR_INLINE as usize { fold_text(text.as_bytes()) } else { hi })
             }
         };
-        hash_word(h, i64::from(key.1) as u64, 0)
+        hash_word(h, i64::from(key.1) as u64, 0) & mask
     }
 
     fn write(layout: &RowLayout, entry: *mut u8, held: &Expected) {
@@ -445,7 +446,8 @@ mod tests {
         }
         let mut table = GroupTable::new(layout, memory).unwrap();
         for (key, held) in &held {
-            let entry = if layout.keys == 0 { table.entry(0) } else { table.insert(hash(key), None, memory).unwrap() };
+            let entry =
+                if layout.keys == 0 { table.entry(0) } else { table.insert(hash(key, memory.sizes.hash_mask), None, memory).unwrap() };
             if layout.keys > 0 {
                 let field = &layout.fields[0];
                 set(entry, field.offset, key.0.as_deref().map_or(StrRef { lo: 0, hi: 0 }, string));
@@ -477,10 +479,11 @@ mod tests {
 
     #[test]
     fn merged_tables_hold_what_a_hash_map_holds() {
-        let memory = Memory::new(Arc::new(Unlimited));
         let decl = decl(vec![Type::new(SqlType::Utf8, true), Type::new(SqlType::Int32, false)]);
         let layout = RowLayout::groups(&decl);
-        for (workers, partitions, groups) in [(1, 1, 10), (1, 3, 1000), (2, 1, 5000), (3, 4, 9), (4, 7, 3000), (0, 2, 1)] {
+        let cases = [(1, 1, 10), (1, 3, 1000), (2, 1, 5000), (3, 4, 9), (4, 7, 3000), (0, 2, 1)].map(|case| (case, HASH_ALL));
+        for ((workers, partitions, groups), hash_mask) in cases.into_iter().chain([((3, 2, 200), HASH_COLLIDING)]) {
+            let memory = Memory::with_sizes(Arc::new(Unlimited), Sizes { hash_mask, ..Sizes::default() });
             let inputs: Vec<Vec<Row>> = (0..workers).map(|worker| rows(worker + 1, groups)).collect();
             let mut expected: HashMap<(Option<String>, i32), Expected> = HashMap::new();
             for (text, number, arg) in inputs.iter().flatten() {
@@ -508,7 +511,7 @@ mod tests {
                     let valid = byte(entry, field.valid.unwrap()) != 0;
                     let key = valid.then(|| String::from_utf8(text(&get(entry, field.offset)).to_vec()).unwrap());
                     let key = (key, get::<i32>(entry, layout.fields[1].offset));
-                    assert_eq!(get::<u64>(entry, layout.hash.unwrap()), hash(&key), "{key:?}");
+                    assert_eq!(get::<u64>(entry, layout.hash.unwrap()), hash(&key, hash_mask), "{key:?}");
                     let held = expected.remove(&key).unwrap_or_else(|| panic!("{key:?} is there twice, or never came"));
                     assert_eq!(read(&layout, entry), held, "{key:?}");
                 }
@@ -563,8 +566,8 @@ mod tests {
                     let probe = probe.as_mut_ptr().cast::<u8>();
                     set(probe, key_field.offset, key.unwrap_or(0));
                     set(probe, key_field.valid.unwrap(), u8::from(key.is_some()));
-                    let entry = find(&layout, &table, hash_of(number), number, probe).unwrap_or_else(|| {
-                        let entry = table.insert(hash_of(number), number, &memory).unwrap();
+                    let entry = find(&layout, &table, hash_of(number, HASH_ALL), number, probe).unwrap_or_else(|| {
+                        let entry = table.insert(hash_of(number, HASH_ALL), number, &memory).unwrap();
                         set(entry, key_field.offset, key.unwrap_or(0));
                         set(entry, key_field.valid.unwrap(), u8::from(key.is_some()));
                         entry

@@ -57,23 +57,23 @@ pub(crate) unsafe fn key_of(layout: &RowLayout, entry: *const u8) -> Option<i64>
     }
 }
 
-/// The hash of a numeric key.
+/// The hash of a numeric key, of which the bits of a mask count.
 #[inline(always)]
-pub(crate) fn hash_of(key: Option<i64>) -> u64 {
-    hash_word(HASH_SEED, key.map_or(HASH_NULL, |key| key as u64), 0)
+pub(crate) fn hash_of(key: Option<i64>, mask: u64) -> u64 {
+    hash_word(HASH_SEED, key.map_or(HASH_NULL, |key| key as u64), 0) & mask
 }
 
-/// The hash of a row's keys.
+/// The hash of a row's keys, of which the bits of a mask count.
 ///
 /// # Safety
 /// `entry` is a row of this layout.
 #[inline(always)]
-pub(crate) unsafe fn row_hash(layout: &RowLayout, entry: *const u8) -> u64 {
+pub(crate) unsafe fn row_hash(layout: &RowLayout, entry: *const u8, mask: u64) -> u64 {
     match layout.hash {
         // SAFETY: the caller's promise.
         Some(offset) => unsafe { entry.add(offset as usize).cast::<u64>().read() },
         // SAFETY: a layout without hash is numeric.
-        None => hash_of(unsafe { key_of(layout, entry) }),
+        None => hash_of(unsafe { key_of(layout, entry) }, mask),
     }
 }
 

@@ -71,7 +71,7 @@ pub(crate) fn run(frame: &mut Frame<'_>, probe: &Probe, next: Option<usize>) -> 
         let numbers = numbers.arg::<i64>()?;
         (0..rows).for_each(|row| begin(row, direct_entry(table, numbers.at(row), layout)));
     } else {
-        let of_rows = hash_keys(&keys, rows)?;
+        let of_rows = hash_keys(&keys, rows, frame.run.memory.sizes.hash_mask)?;
         for (row, hash) in of_rows.iter().enumerate() {
             // SAFETY: the directory has `mask + 1` slots.
             let slot = unsafe { *table.directory.add((hash & table.mask) as usize) };

@@ -43,7 +43,7 @@ pub(super) fn run(frame: &mut Frame<'_>, join: Join, keys: &[Value], payload: &[
     let addresses = (0..rows).map(|row| (row, base + row as u64 * u64::from(layout.stride)));
     addresses.clone().for_each(|(_, address)| write(address, JOIN_NEXT, 0u64));
     if let Some(offset) = layout.hash {
-        let hashes = hash_keys(&key_vectors, rows)?;
+        let hashes = hash_keys(&key_vectors, rows, frame.run.memory.sizes.hash_mask)?;
         addresses.clone().for_each(|(row, address)| write(address, offset, hashes[row]));
     }
     if layout.numeric {

@@ -102,7 +102,7 @@ fn find_or_insert(frame: &mut Frame<'_>, groups: Groups, keys: &[Rc<Vector>], fi
         Some((numbers, valid)) if valid.is_none_or(|valid| valid.at(row) != 0) => Some(numbers.at(row)),
         _ => None,
     };
-    let hashes = hash_keys(keys, rows)?;
+    let hashes = hash_keys(keys, rows, frame.run.memory.sizes.hash_mask)?;
     // Offsets, since entries move when the table grows.
     let mut offsets = Buf::<u64>::filled(0, rows);
     let mut slots = Buf::<u64>::filled(0, rows);
