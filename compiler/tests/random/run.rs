@@ -7,7 +7,7 @@ use arrow::compute::kernels::numeric::add_wrapping;
 use arrow::datatypes::{DataType, Field, Float64Type, IntervalUnit, Schema};
 use stagefuse_compiler::{CompileError, Options, compile};
 use stagefuse_ir::abi::HASH_COLLIDING;
-use stagefuse_ir::passes::{eliminate_dead, narrow};
+use stagefuse_ir::passes::{eliminate_dead, lift_opaque, narrow};
 use stagefuse_ir::{AccOp, LimitDecl, Program, Repr, Source, SqlType, TimeUnit, Type, verifier::verify};
 use stagefuse_runtime::{Engine, Flow, OpaqueExpr, Run, RunConfig, Sizes, Unlimited, builtins};
 
@@ -167,7 +167,9 @@ fn run(program: &Arc<Program>, way: &Way, inputs: &[RecordBatch]) -> Result<Vec<
         let run = Run::with_sizes(config, way.sizes.clone())?;
         let mut out = vec![];
         for (stage, decl) in &program.stages {
-            if let Source::Input { input, .. } = decl.source {
+            if program.is_handed(stage) {
+                // It runs amid the stage that hands it rows.
+            } else if let Source::Input { input, .. } = decl.source {
                 let (batch, half) = (&inputs[input.as_u32() as usize], inputs[input.as_u32() as usize].num_rows() / 2);
                 // Two workers, that hold tables of their own.
                 let (mut one, mut two) = (run.worker(), run.worker());
@@ -238,6 +240,7 @@ pub fn is_plain(program: &Program) -> bool {
         .all(|opaque| opaque.args.len() == 2 && opaque.args.iter().chain([&opaque.result]).all(|ty| ty.sql == float.sql));
     given.into_iter().all(|ty| ty.repr == ty.sql.default_repr() && arrow_type(ty).is_some())
         && sums
+        && !program.inputs.values().any(|input| input.handed)
         && program.params.is_empty()
         && program.host_types.is_empty()
         && program.aggregates.is_empty()
@@ -251,14 +254,22 @@ pub fn check(mut program: Program, numbers: &[u64]) {
     // Which rows a limit lets through depends on their order.
     program.limits.values_mut().for_each(|limit| *limit = LimitDecl { skip: 0, fetch: u64::MAX });
     verify(&program).unwrap_or_else(|errors| panic!("{errors:?}\n{program}"));
-    let inputs: Vec<RecordBatch> = program.inputs.values().map(|input| rows(&input.columns[..input.given()], numbers)).collect();
+    let inputs: Vec<RecordBatch> =
+        program.inputs.values().filter(|input| !input.handed).map(|input| rows(&input.columns[..input.given()], numbers)).collect();
     let mut lean = program.clone();
     narrow(&mut lean);
     eliminate_dead(&mut lean);
     verify(&lean).unwrap_or_else(|errors| panic!("{errors:?}\n{lean}"));
+    // As the front end does it: expressions of the host are computed ahead of stages, which may be cut in two for it.
+    let mut lifted = program.clone();
+    eliminate_dead(&mut lifted);
+    lift_opaque(&mut lifted);
+    narrow(&mut lifted);
+    eliminate_dead(&mut lifted);
+    verify(&lifted).unwrap_or_else(|errors| panic!("{errors:?}\n{lifted}"));
     let loose = depends_on_order(&program);
     let mut rows: Option<Vec<String>> = None;
-    for (program, lean) in [(Arc::new(program), false), (Arc::new(lean), true)] {
+    for (program, lean) in [(Arc::new(program), false), (Arc::new(lean), true), (Arc::new(lifted), true)] {
         let mut fails = None;
         for way in ways() {
             let got = run(&program, &way, &inputs);
