@@ -15,6 +15,7 @@ use futures::{FutureExt, StreamExt};
 
 use super::case::Case;
 use super::compare::Rows;
+use super::doubt::doubt;
 use crate::config::StagefuseConfig;
 use crate::exec::{EngineKind, StageMetrics};
 use crate::explain::compiled_nodes;
@@ -110,6 +111,13 @@ impl Engines {
             }
         };
         (answer, stages)
+    }
+
+    /// What is known to be wrong about DataFusion's plan for a case, if anything is.
+    pub async fn doubt(&self, case: &Case) -> Option<&'static str> {
+        let context = self.context(case, Engine::Plain).ok()?;
+        let plan = context.sql(&case.query.to_string()).await.ok()?.create_physical_plan().await.ok()?;
+        doubt(&plan)
     }
 
     async fn rows(&self, case: &Case, engine: Engine, stages: &mut Vec<StageMetrics>) -> Result<Option<Rows>> {

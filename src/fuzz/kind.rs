@@ -21,23 +21,26 @@ pub enum Kind {
     Date,
     /// Timestamps with all units, without a time zone.
     Timestamp,
+    /// Times of day with all units.
+    Time,
     /// Text in all layouts, dictionaries too.
     Text,
     /// Bytes.
     Binary,
-    /// What is only handed on: lists, structs, times, intervals.
+    /// What is only handed on: lists, structs, points in time with a zone, spans of time.
     Other,
 }
 
 impl Kind {
     /// Kinds that expressions are made of, and how often.
-    pub const WEIGHTS: [(Kind, usize); 9] = [
+    pub const WEIGHTS: [(Kind, usize); 10] = [
         (Kind::Bool, 8),
         (Kind::Int, 30),
         (Kind::Float, 10),
         (Kind::Decimal, 14),
         (Kind::Date, 9),
         (Kind::Timestamp, 5),
+        (Kind::Time, 2),
         (Kind::Text, 20),
         (Kind::Binary, 2),
         (Kind::Other, 2),
@@ -54,9 +57,10 @@ impl Kind {
             DataType::Boolean => Kind::Bool,
             _ if data_type.is_integer() => Kind::Int,
             DataType::Float32 | DataType::Float64 => Kind::Float,
-            DataType::Decimal128(..) | DataType::Decimal256(..) => Kind::Decimal,
+            DataType::Decimal32(..) | DataType::Decimal64(..) | DataType::Decimal128(..) | DataType::Decimal256(..) => Kind::Decimal,
             DataType::Date32 => Kind::Date,
             DataType::Timestamp(_, None) => Kind::Timestamp,
+            DataType::Time32(_) | DataType::Time64(_) => Kind::Time,
             DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Kind::Text,
             DataType::Dictionary(_, values) => Kind::of(values),
             DataType::Binary | DataType::LargeBinary | DataType::BinaryView => Kind::Binary,
@@ -81,6 +85,9 @@ impl Kind {
             .clone(),
             Kind::Float => [DataType::Float64, DataType::Float32][random.weighted(&[7, 3])].clone(),
             Kind::Decimal => {
+                if random.chance(8) {
+                    return random.pick(&[DataType::Decimal32(9, 2), DataType::Decimal64(18, 4), DataType::Decimal64(12, 0)]).clone();
+                }
                 let shapes = [(15, 2), (9, 0), (5, 3), (18, 4), (20, 0), (38, 10), (38, 0), (12, 12), (7, -2)];
                 let (precision, scale) = shapes[random.weighted(&[30, 8, 8, 10, 8, 6, 6, 3, 2])];
                 DataType::Decimal128(precision, scale)
@@ -89,6 +96,15 @@ impl Kind {
             Kind::Timestamp => {
                 let units = [TimeUnit::Nanosecond, TimeUnit::Microsecond, TimeUnit::Millisecond, TimeUnit::Second];
                 DataType::Timestamp(*random.pick(&units), None)
+            }
+            Kind::Time => {
+                let types = [
+                    DataType::Time64(TimeUnit::Microsecond),
+                    DataType::Time64(TimeUnit::Nanosecond),
+                    DataType::Time32(TimeUnit::Millisecond),
+                    DataType::Time32(TimeUnit::Second),
+                ];
+                random.pick(&types).clone()
             }
             Kind::Text => match random.weighted(&[40, 30, 10, 20]) {
                 0 => DataType::Utf8View,
@@ -106,7 +122,7 @@ impl Kind {
                 1 => DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true))),
                 2 => DataType::Struct(vec![Field::new("x", DataType::Int64, true), Field::new("y", DataType::Utf8, true)].into()),
                 3 => DataType::Timestamp(TimeUnit::Microsecond, Some("+02:00".into())),
-                4 => DataType::Time64(TimeUnit::Microsecond),
+                4 => DataType::Duration(TimeUnit::Microsecond),
                 5 => DataType::Interval(IntervalUnit::MonthDayNano),
                 _ => DataType::Date64,
             },

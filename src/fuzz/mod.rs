@@ -6,6 +6,7 @@
 mod ast;
 mod case;
 mod compare;
+mod doubt;
 mod engines;
 mod generate;
 mod kind;

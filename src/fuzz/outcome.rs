@@ -22,7 +22,7 @@ pub enum Verdict {
     Fails(String),
     /// It took too much time, or too many rows.
     TooMuch,
-    /// DataFusion has no one answer: it changes with the partitions.
+    /// DataFusion has no one answer, or is known to be wrong; and why.
     Unstable(String),
     /// An engine has another answer.
     Different(Box<Difference>),
@@ -71,9 +71,10 @@ pub async fn examine(engines: &Engines, case: &Case) -> Outcome {
             return Outcome { verdict: Verdict::TooMuch, stages: all_stages };
         }
         if let Some(why) = difference(case, &wanted, &got) {
-            let stable = is_stable(engines, case, &wanted).await;
-            let difference = Difference { engine, why, wanted, got };
-            let verdict = if stable { Verdict::Different(Box::new(difference)) } else { Verdict::Unstable(difference.why) };
+            let verdict = match why_not(engines, case, &wanted).await {
+                None => Verdict::Different(Box::new(Difference { engine, why, wanted, got })),
+                Some(reason) => Verdict::Unstable(format!("{reason}: {why}")),
+            };
             return Outcome { verdict, stages: all_stages };
         }
     }
@@ -93,6 +94,14 @@ pub(super) fn difference(case: &Case, wanted: &Answer, got: &Answer) -> Option<S
         (Answer::Rows(_), Answer::Error(error)) => Some(format!("error: {error}")),
         _ => None,
     }
+}
+
+/// Why DataFusion's answer does not count, if it does not.
+async fn why_not(engines: &Engines, case: &Case, wanted: &Answer) -> Option<&'static str> {
+    if let Some(doubt) = engines.doubt(case).await {
+        return Some(doubt);
+    }
+    (!is_stable(engines, case, wanted).await).then_some("DataFusion's answer changes with the partitions")
 }
 
 /// Whether DataFusion gives the same answer whatever the partitions and batches are.

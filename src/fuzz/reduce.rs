@@ -183,6 +183,7 @@ fn constants(kind: Kind) -> impl Iterator<Item = &'static str> {
         Kind::Date => &["DATE '1970-01-01'"],
         Kind::Timestamp => &["TIMESTAMP '1970-01-01 00:00:00'"],
         Kind::Text => &["'a'"],
+        Kind::Time => &["TIME '00:00:00'"],
         Kind::Binary => &["X'61'"],
         Kind::Other => &[],
     };

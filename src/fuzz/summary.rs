@@ -35,7 +35,7 @@ pub struct Summary {
     pub fallbacks: BTreeMap<String, usize>,
     /// DataFusion's errors, by their first words.
     pub errors: BTreeMap<String, usize>,
-    /// By the first words of an error, or why there is no one answer: a case.
+    /// By the first words of an error, why a stage did not run native, or why there is no one answer: a case.
     pub examples: BTreeMap<String, u64>,
 }
 
@@ -66,6 +66,7 @@ impl Summary {
         self.native += native(&outcome.stages);
         for stage in &outcome.stages {
             for reason in reasons(stage) {
+                self.examples.insert(reason.clone(), seed);
                 *self.fallbacks.entry(reason).or_default() += 1;
             }
         }

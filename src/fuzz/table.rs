@@ -271,6 +271,7 @@ fn letter(kind: Kind) -> char {
         Kind::Decimal => 'd',
         Kind::Date => 'y',
         Kind::Timestamp => 't',
+        Kind::Time => 'h',
         Kind::Text => 's',
         Kind::Binary => 'x',
         Kind::Other => 'o',

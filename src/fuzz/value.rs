@@ -67,7 +67,7 @@ pub fn value(data_type: &DataType, tame: bool, random: &mut Random) -> ScalarVal
         DataType::UInt64 => integer!(random, UInt64, u64),
         DataType::Float32 => ScalarValue::Float32(Some(float(tame, extreme, small, random) as f32)),
         DataType::Float64 => ScalarValue::Float64(Some(float(tame, extreme, small, random))),
-        DataType::Decimal128(precision, scale) => {
+        DataType::Decimal32(precision, scale) | DataType::Decimal64(precision, scale) | DataType::Decimal128(precision, scale) => {
             let most = 10i128.pow((*precision).into()) - 1;
             let value = if extreme {
                 *random.pick(&[most, -most, most / 2, 1 - most])
@@ -75,7 +75,11 @@ pub fn value(data_type: &DataType, tame: bool, random: &mut Random) -> ScalarVal
                 i128::from(if random.chance(50) { small * 10i64.pow((*scale).clamp(0, 4) as u32) } else { random.between(-9999, 9999) })
                     .clamp(-most, most)
             };
-            ScalarValue::Decimal128(Some(value), *precision, *scale)
+            match data_type {
+                DataType::Decimal32(..) => ScalarValue::Decimal32(Some(value as i32), *precision, *scale),
+                DataType::Decimal64(..) => ScalarValue::Decimal64(Some(value as i64), *precision, *scale),
+                _ => ScalarValue::Decimal128(Some(value), *precision, *scale),
+            }
         }
         DataType::Date32 => ScalarValue::Date32(Some(if extreme {
             *random.pick(&[-719_162, 2_932_896, 0, -1, 11_016, -25_509])
@@ -103,7 +107,17 @@ pub fn value(data_type: &DataType, tame: bool, random: &mut Random) -> ScalarVal
         DataType::BinaryView => ScalarValue::BinaryView(Some(text(random).into_bytes())),
         DataType::Dictionary(key, values) => ScalarValue::Dictionary(key.clone(), Box::new(value(values, tame, random))),
         DataType::Date64 => ScalarValue::Date64(Some(small * 86_400_000)),
-        DataType::Time64(_) => ScalarValue::Time64Microsecond(Some(random.between(0, 86_399_999_999))),
+        DataType::Time32(_) | DataType::Time64(_) => {
+            let seconds = if random.chance(50) { small.unsigned_abs() as i64 } else { random.between(0, 86_399) };
+            let part = random.between(0, 999);
+            match data_type {
+                DataType::Time32(TimeUnit::Second) => ScalarValue::Time32Second(Some(seconds as i32)),
+                DataType::Time32(_) => ScalarValue::Time32Millisecond(Some((seconds * 1_000 + part) as i32)),
+                DataType::Time64(TimeUnit::Microsecond) => ScalarValue::Time64Microsecond(Some(seconds * 1_000_000 + part)),
+                _ => ScalarValue::Time64Nanosecond(Some(seconds * 1_000_000_000 + part)),
+            }
+        }
+        DataType::Duration(_) => ScalarValue::DurationMicrosecond(Some(if extreme { i64::MAX } else { small * 1_000_001 })),
         DataType::Interval(_) => ScalarValue::IntervalMonthDayNano(Some(IntervalMonthDayNanoType::make_value(
             small as i32,
             random.between(-40, 40) as i32,

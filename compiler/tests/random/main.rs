@@ -6,30 +6,12 @@
 mod generate;
 mod run;
 
-use generate::{Choices, Generator};
+use generate::{Choices, EVERY_TYPE, Generator};
 use proptest::prelude::*;
 use run::{check, is_plain};
 use stagefuse_compiler::{Options, compile};
-use stagefuse_ir::{SqlType, parser::parse, verifier::verify};
+use stagefuse_ir::{parser::parse, verifier::verify};
 use stagefuse_runtime::builtins;
-
-const EVERY_TYPE: &[SqlType] = &[
-    SqlType::Boolean,
-    SqlType::Int8,
-    SqlType::Int16,
-    SqlType::Int32,
-    SqlType::Int64,
-    SqlType::UInt8,
-    SqlType::UInt16,
-    SqlType::UInt32,
-    SqlType::UInt64,
-    SqlType::Float32,
-    SqlType::Float64,
-    SqlType::Decimal { precision: 15, scale: 2 },
-    SqlType::Decimal { precision: 38, scale: 0 },
-    SqlType::Date32,
-    SqlType::Utf8,
-];
 
 fn numbers() -> impl Strategy<Value = Vec<u64>> {
     prop::collection::vec(any::<u64>(), 20..300)

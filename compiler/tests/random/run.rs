@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, make_array};
 use arrow::compute::kernels::numeric::add_wrapping;
-use arrow::datatypes::{DataType, Field, Float64Type, Schema};
+use arrow::datatypes::{DataType, Field, Float64Type, IntervalUnit, Schema};
 use stagefuse_compiler::{CompileError, Options, compile};
 use stagefuse_ir::abi::HASH_COLLIDING;
-use stagefuse_ir::passes::{eliminate_dead, narrow};
-use stagefuse_ir::{AccOp, LimitDecl, Program, Source, SqlType, Type, verifier::verify};
+use stagefuse_ir::passes::{eliminate_dead, lift_opaque, narrow};
+use stagefuse_ir::{AccOp, LimitDecl, Program, Repr, Source, SqlType, TimeUnit, Type, verifier::verify};
 use stagefuse_runtime::{Engine, Flow, OpaqueExpr, Run, RunConfig, Sizes, Unlimited, builtins};
 
 use crate::generate::bounds;
@@ -39,8 +39,26 @@ fn arrow_type(ty: &Type) -> Option<DataType> {
         SqlType::Decimal { precision, scale } => DataType::Decimal128(precision, scale),
         SqlType::Date32 => DataType::Date32,
         SqlType::Utf8 => DataType::Utf8View,
-        _ => return None,
+        SqlType::Binary => DataType::BinaryView,
+        SqlType::Decimal32 { precision, scale } => DataType::Decimal32(precision, scale),
+        SqlType::Decimal64 { precision, scale } => DataType::Decimal64(precision, scale),
+        SqlType::Date64 => DataType::Date64,
+        SqlType::Time(unit @ (TimeUnit::Second | TimeUnit::Millisecond)) => DataType::Time32(arrow_unit(unit)),
+        SqlType::Time(unit) => DataType::Time64(arrow_unit(unit)),
+        SqlType::Timestamp(unit) => DataType::Timestamp(arrow_unit(unit), None),
+        SqlType::Duration(unit) => DataType::Duration(arrow_unit(unit)),
+        SqlType::IntervalMonths => DataType::Interval(IntervalUnit::YearMonth),
+        SqlType::Host(_) => return None,
     })
+}
+
+fn arrow_unit(unit: TimeUnit) -> arrow::datatypes::TimeUnit {
+    match unit {
+        TimeUnit::Second => arrow::datatypes::TimeUnit::Second,
+        TimeUnit::Millisecond => arrow::datatypes::TimeUnit::Millisecond,
+        TimeUnit::Microsecond => arrow::datatypes::TimeUnit::Microsecond,
+        TimeUnit::Nanosecond => arrow::datatypes::TimeUnit::Nanosecond,
+    }
 }
 
 fn schema(types: &[Type]) -> Arc<Schema> {
@@ -66,20 +84,38 @@ fn rows(types: &[Type], numbers: &[u64]) -> RecordBatch {
             let small = (number / 8 % 4) as i128;
             Some(match ty.sql {
                 SqlType::Boolean => (small % 2 == 0).to_string(),
-                SqlType::Utf8 => ["", "a", "twelve bytes", "a text that is longer than twelve bytes: ü"][small as usize].into(),
+                SqlType::Utf8 | SqlType::Binary => {
+                    ["", "a", "twelve bytes", "a text that is longer than twelve bytes: ü"][small as usize].into()
+                }
                 SqlType::Float32 | SqlType::Float64 => ["0", "-0.0", "1.5", "NaN"][small as usize].into(),
-                SqlType::Decimal { scale, .. } if number.is_multiple_of(3) => decimal(bounds(ty.sql).1 - small, scale),
-                SqlType::Decimal { scale, .. } => decimal(small - 2, scale),
+                SqlType::Decimal { scale, .. } | SqlType::Decimal32 { scale, .. } | SqlType::Decimal64 { scale, .. } => {
+                    decimal(if number.is_multiple_of(3) { bounds(ty.sql).1 - small } else { small - 2 }, scale)
+                }
                 sql if number.is_multiple_of(3) => (bounds(sql).1 - small).to_string(),
                 _ => small.to_string(),
             })
         });
         let texts: arrow::array::StringArray = texts.collect();
         let data_type = arrow_type(ty).expect("a type of Arrow's");
-        // A date is a number of days here, as everywhere in stages.
-        let through = if data_type == DataType::Date32 { DataType::Int32 } else { data_type.clone() };
+        // What dates and times count is a number here, as everywhere in stages.
+        let through = match ty.sql {
+            sql if sql.is_temporal() => {
+                if sql.default_repr() == Repr::I32 {
+                    DataType::Int32
+                } else {
+                    DataType::Int64
+                }
+            }
+            SqlType::Binary => DataType::Utf8View,
+            _ => data_type.clone(),
+        };
         let array = arrow::compute::cast(&texts, &through).expect("a cast");
-        let array = arrow::compute::cast(&array, &data_type).expect("a cast");
+        // Not by a cast: it would not take every number for a time of day.
+        let array = if ty.sql.is_temporal() {
+            make_array(array.to_data().into_builder().data_type(data_type).build().expect("numbers of the same width"))
+        } else {
+            arrow::compute::cast(&array, &data_type).expect("a cast")
+        };
         assert_eq!(array.null_count(), texts.null_count(), "{ty}: {texts:?}");
         array
     };
@@ -131,7 +167,9 @@ fn run(program: &Arc<Program>, way: &Way, inputs: &[RecordBatch]) -> Result<Vec<
         let run = Run::with_sizes(config, way.sizes.clone())?;
         let mut out = vec![];
         for (stage, decl) in &program.stages {
-            if let Source::Input { input, .. } = decl.source {
+            if program.is_handed(stage) {
+                // It runs amid the stage that hands it rows.
+            } else if let Source::Input { input, .. } = decl.source {
                 let (batch, half) = (&inputs[input.as_u32() as usize], inputs[input.as_u32() as usize].num_rows() / 2);
                 // Two workers, that hold tables of their own.
                 let (mut one, mut two) = (run.worker(), run.worker());
@@ -195,7 +233,6 @@ fn ways() -> Vec<Way> {
 /// Whether all that a program needs of a host is there: columns of types that have an arrow array, and the one opaque expression.
 pub fn is_plain(program: &Program) -> bool {
     let given = program.inputs.values().flat_map(|input| &input.columns).chain(&program.output);
-    let computed = program.inputs.values().any(|input| !input.computed.is_empty());
     let float = Type::new(SqlType::Float64, true);
     let sums = program
         .opaques
@@ -203,7 +240,7 @@ pub fn is_plain(program: &Program) -> bool {
         .all(|opaque| opaque.args.len() == 2 && opaque.args.iter().chain([&opaque.result]).all(|ty| ty.sql == float.sql));
     given.into_iter().all(|ty| ty.repr == ty.sql.default_repr() && arrow_type(ty).is_some())
         && sums
-        && !computed
+        && !program.inputs.values().any(|input| input.handed)
         && program.params.is_empty()
         && program.host_types.is_empty()
         && program.aggregates.is_empty()
@@ -217,14 +254,22 @@ pub fn check(mut program: Program, numbers: &[u64]) {
     // Which rows a limit lets through depends on their order.
     program.limits.values_mut().for_each(|limit| *limit = LimitDecl { skip: 0, fetch: u64::MAX });
     verify(&program).unwrap_or_else(|errors| panic!("{errors:?}\n{program}"));
-    let inputs: Vec<RecordBatch> = program.inputs.values().map(|input| rows(&input.columns, numbers)).collect();
+    let inputs: Vec<RecordBatch> =
+        program.inputs.values().filter(|input| !input.handed).map(|input| rows(&input.columns[..input.given()], numbers)).collect();
     let mut lean = program.clone();
     narrow(&mut lean);
     eliminate_dead(&mut lean);
     verify(&lean).unwrap_or_else(|errors| panic!("{errors:?}\n{lean}"));
+    // As the front end does it: expressions of the host are computed ahead of stages, which may be cut in two for it.
+    let mut lifted = program.clone();
+    eliminate_dead(&mut lifted);
+    lift_opaque(&mut lifted);
+    narrow(&mut lifted);
+    eliminate_dead(&mut lifted);
+    verify(&lifted).unwrap_or_else(|errors| panic!("{errors:?}\n{lifted}"));
     let loose = depends_on_order(&program);
     let mut rows: Option<Vec<String>> = None;
-    for (program, lean) in [(Arc::new(program), false), (Arc::new(lean), true)] {
+    for (program, lean) in [(Arc::new(program), false), (Arc::new(lean), true), (Arc::new(lifted), true)] {
         let mut fails = None;
         for way in ways() {
             let got = run(&program, &way, &inputs);

@@ -1,10 +1,44 @@
 //! Random programs that obey the laws, in the shape that front ends give them: decimals in 128 bits, checked arithmetic.
 
 use stagefuse_ir::builder::{ProgramBuilder, StageBuilder};
+use stagefuse_ir::function::Kind;
 use stagefuse_ir::{
-    AccDecl, AccOp, BinaryOp, Datum, GroupsDecl, Input, JoinDecl, JoinRows, LimitDecl, Op, OpaqueDecl, Probe, ProbeKind, Program, Region,
-    Sink, SortDecl, SortKey, Source, SqlType, Type, UnaryOp, Value,
+    AccDecl, AccOp, BinaryOp, Computed, Datum, Function, GroupsDecl, Input, JoinDecl, JoinRows, LimitDecl, Op, OpaqueDecl, Probe,
+    ProbeKind, Program, Region, Sink, SortDecl, SortKey, Source, SqlType, Stored, TimePart, TimeUnit, Type, UnaryOp, Value,
 };
+
+/// Types that programs are made of; those that are in the list more than once come more often.
+pub const EVERY_TYPE: &[SqlType] = &[
+    SqlType::Boolean,
+    SqlType::Int8,
+    SqlType::Int16,
+    SqlType::Int32,
+    SqlType::Int64,
+    SqlType::Int64,
+    SqlType::UInt8,
+    SqlType::UInt16,
+    SqlType::UInt32,
+    SqlType::UInt64,
+    SqlType::Float32,
+    SqlType::Float64,
+    SqlType::Float64,
+    SqlType::Decimal { precision: 15, scale: 2 },
+    SqlType::Decimal { precision: 38, scale: 0 },
+    SqlType::Decimal32 { precision: 9, scale: 2 },
+    SqlType::Decimal64 { precision: 18, scale: 4 },
+    SqlType::Date32,
+    SqlType::Date64,
+    SqlType::Time(TimeUnit::Millisecond),
+    SqlType::Time(TimeUnit::Nanosecond),
+    SqlType::Timestamp(TimeUnit::Second),
+    SqlType::Timestamp(TimeUnit::Microsecond),
+    SqlType::Duration(TimeUnit::Nanosecond),
+    SqlType::IntervalMonths,
+    SqlType::Utf8,
+    SqlType::Utf8,
+    SqlType::Utf8,
+    SqlType::Binary,
+];
 
 /// Numbers that decide; zeros once they are used up.
 #[derive(Clone, Debug)]
@@ -83,11 +117,17 @@ impl Generator {
         let join = self.program.join(decl.clone());
         self.program.stage(build.stage.sink(Sink::Build { join, keys, payload }));
 
+        // An input with computed columns is one stage's own.
+        let input = self.input();
+        self.computed(input);
         let mut scan = self.scan(input);
         self.grow_some(&mut scan);
         let probe = self.probe(join, &decl, &mut scan, decl.tracked);
         scan.stage.probe(probe);
         self.grow_some(&mut scan);
+        if self.choices.below(4) == 0 {
+            self.expand(&mut scan);
+        }
         let keys = self.some_values(&scan);
         let mut args = vec![None];
         let mut accs = vec![AccDecl { op: AccOp::CountRows, ty: Type::new(SqlType::Int64, false) }];
@@ -135,6 +175,16 @@ impl Generator {
         self.program.finish(output)
     }
 
+    /// Has every row come several times from here on.
+    fn expand(&mut self, growing: &mut Growing) {
+        let sql = self.choices.pick(&[SqlType::UInt8, SqlType::Int32, SqlType::Int64]);
+        let values: Vec<Datum> = (0..1 + self.choices.below(3)).map(|_| Datum::Int(self.integer(sql))).collect();
+        let literals = self.program.literals_in_a_row(Type::new(sql, false), values);
+        let value = growing.stage.expand(Type::new(sql, false), literals);
+        growing.visible.push(value);
+        self.grow_some(growing);
+    }
+
     /// Ends a stage in a sort, and goes on with its rows.
     fn sorted(&mut self, growing: Growing) -> Growing {
         let (keys, payload) = (growing.visible.clone(), self.some_values(&growing));
@@ -162,6 +212,17 @@ impl Generator {
     fn input(&mut self) -> Input {
         let columns = (0..4).map(|_| Type::new(self.choices.pick(self.types), self.choices.flag())).collect();
         self.program.input("in\"put", columns)
+    }
+
+    /// Perhaps lets the host compute one more column of an input.
+    fn computed(&mut self, input: Input) {
+        let columns = self.program.program().inputs[input].columns.clone();
+        let Some(arg) = columns.iter().position(|ty| ty.sql == SqlType::Float64).filter(|_| self.choices.flag()) else { return };
+        let opaque = self.program.opaque(OpaqueDecl { name: "f(x)".into(), args: vec![columns[arg]; 2], result: columns[arg] });
+        let decl = &mut self.program.program_mut().inputs[input];
+        decl.columns.push(columns[arg]);
+        decl.stored.push(Stored::Arrow);
+        decl.computed.push(Computed { opaque, args: vec![arg as u32; 2] });
     }
 
     fn scan(&mut self, input: Input) -> Growing {
@@ -234,7 +295,7 @@ impl Generator {
     fn grow(&mut self, growing: &mut Growing, depth: usize) {
         let a = self.choices.pick(&growing.visible);
         let ty = growing.stage.ty(a);
-        let value = match self.choices.below(12) {
+        let value = match self.choices.below(14) {
             0 => {
                 let sql = self.choices.pick(self.types);
                 self.literal(sql, growing)
@@ -269,7 +330,11 @@ impl Generator {
                     sql if sql.is_float() => UnaryOp::Neg,
                     SqlType::Boolean => UnaryOp::Not,
                     SqlType::Utf8 => return growing.visible.push(growing.stage.unary(UnaryOp::CharLength, a, int32(ty))),
-                    _ => return growing.visible.push(growing.stage.unary(UnaryOp::Month, a, int32(ty))),
+                    SqlType::Date32 => {
+                        let part = self.choices.pick(&[UnaryOp::Year, UnaryOp::Month, UnaryOp::Day]);
+                        return growing.visible.push(growing.stage.unary(part, a, int32(ty)));
+                    }
+                    _ => return,
                 };
                 growing.stage.unary(op, a, ty)
             }
@@ -286,12 +351,57 @@ impl Generator {
                 }
                 _ => return,
             },
+            8 | 9 if self.types.contains(&SqlType::Utf8) => self.call(growing),
             _ => match self.arithmetic(a, growing) {
                 Some(value) => value,
                 None => return,
             },
         };
         growing.visible.push(value);
+    }
+
+    /// A function of operands of its kinds.
+    fn call(&mut self, growing: &mut Growing) -> Value {
+        let function = self.choices.pick(Function::ALL);
+        let mut kinds = function.operands().to_vec();
+        kinds.extend(function.more().filter(|_| self.choices.flag()));
+        let args: Vec<Value> = kinds.iter().enumerate().map(|(number, kind)| self.operand(function, number, *kind, growing)).collect();
+        let nullable = function.can_be_null() || args.iter().any(|arg| growing.stage.ty(*arg).nullable);
+        let result = match function.result() {
+            Kind::Boolean => SqlType::Boolean,
+            Kind::Whole => SqlType::Int64,
+            Kind::Float => SqlType::Float64,
+            Kind::Text => SqlType::Utf8,
+        };
+        growing.stage.op(Op::Call(function, args), Type::new(result, nullable))
+    }
+
+    /// An operand of a function. Numbers are small where they say how long the text becomes.
+    fn operand(&mut self, function: Function, number: usize, kind: Kind, growing: &mut Growing) -> Value {
+        let small = match (function, number) {
+            (Function::Repeat | Function::PadStart | Function::PadEnd, 1) => Some(self.choices.below(20) as i128 - 2),
+            (Function::TimePart | Function::TimeTrunc, 2) => Some(self.choices.below(TimePart::ALL.len()) as i128),
+            (Function::TimePart | Function::TimeTrunc | Function::TimeAdd | Function::Day, 1) => {
+                Some(self.choices.pick(&[0, 1, 1_000, 1_000_000, 1_000_000_000]))
+            }
+            _ => None,
+        };
+        if let Some(small) = small {
+            let ty = Type::new(SqlType::Int64, false);
+            let lit = self.program.literal(ty, Datum::Int(small));
+            return growing.stage.op(Op::Literal(lit), ty);
+        }
+        let found: Vec<Value> = growing.visible.iter().filter(|value| kind.holds(growing.stage.ty(**value))).copied().collect();
+        if !found.is_empty() && self.choices.below(4) > 0 {
+            return self.choices.pick(&found);
+        }
+        let sql = match kind {
+            Kind::Boolean => SqlType::Boolean,
+            Kind::Whole => SqlType::Int64,
+            Kind::Float => SqlType::Float64,
+            Kind::Text => SqlType::Utf8,
+        };
+        self.literal(sql, growing)
     }
 
     fn arithmetic(&mut self, a: Value, growing: &mut Growing) -> Option<Value> {
@@ -334,7 +444,7 @@ impl Generator {
                 let pattern = self.program.literal(Type::new(SqlType::Utf8, false), Datum::Str("%\"\\_\u{1}".into()));
                 growing.stage.op(Op::Like(a, pattern), Type::boolean(ty.nullable))
             }
-            sql if sql.is_integer() || sql.scale().is_some() => {
+            sql if sql.is_integer() || sql.is_temporal() || is_decimal(sql) => {
                 let value = Datum::Int(self.integer(sql));
                 let lit = self.program.literal(Type::new(sql, false), value);
                 growing.stage.op(Op::In(a, vec![lit; self.choices.below(3)]), Type::boolean(ty.nullable))
@@ -348,6 +458,7 @@ impl Generator {
             SqlType::Boolean => Datum::Bool(self.choices.flag()),
             SqlType::Float32 => Datum::Float(1.5f64.to_bits()),
             SqlType::Float64 => Datum::Float(self.choices.number()),
+            SqlType::Binary => Datum::Bytes(self.choices.pick(&[&[] as &[u8], b"\x00\xff", b"more than twelve bytes \xf0"]).into()),
             SqlType::Utf8 => Datum::Str(self.choices.pick(&["", "a", "\"\\\n\r\t\u{0}ü\u{85}; }"]).into()),
             sql => Datum::Int(self.integer(sql)),
         };
@@ -378,6 +489,10 @@ impl Generator {
             _ if from == to => Some(UnaryOp::Convert),
             _ if exact(from) && to.is_float() => Some(UnaryOp::Convert),
             (SqlType::Boolean, to) if to.is_integer() => Some(UnaryOp::Convert),
+            (SqlType::Int32 | SqlType::Int64, to) if to.is_temporal() && from.default_repr() == to.default_repr() => Some(UnaryOp::Convert),
+            (from, SqlType::Int32 | SqlType::Int64) if from.is_temporal() && from.default_repr() == to.default_repr() => {
+                Some(UnaryOp::Convert)
+            }
             (from, SqlType::Decimal { precision, scale }) if from.is_integer() && scale >= 0 => {
                 let fits = bounds(from).1.checked_mul(10i128.pow(scale as u32)).is_some_and(|most| most < 10i128.pow(precision.into()));
                 Some(if fits && self.choices.flag() { UnaryOp::Convert } else { UnaryOp::Cast })
@@ -388,6 +503,10 @@ impl Generator {
     }
 }
 
+fn is_decimal(sql: SqlType) -> bool {
+    matches!(sql, SqlType::Decimal { .. } | SqlType::Decimal32 { .. } | SqlType::Decimal64 { .. })
+}
+
 fn int32(ty: Type) -> Type {
     Type::new(SqlType::Int32, ty.nullable)
 }
@@ -395,7 +514,9 @@ fn int32(ty: Type) -> Type {
 /// Smallest and greatest value of a type.
 pub fn bounds(sql: SqlType) -> (i128, i128) {
     match sql {
-        SqlType::Decimal { precision, .. } => (1 - 10i128.pow(precision.into()), 10i128.pow(precision.into()) - 1),
+        SqlType::Decimal { precision, .. } | SqlType::Decimal32 { precision, .. } | SqlType::Decimal64 { precision, .. } => {
+            (1 - 10i128.pow(precision.into()), 10i128.pow(precision.into()) - 1)
+        }
         SqlType::Boolean => (0, 1),
         sql => {
             let bits = sql.default_repr().bytes() * 8;

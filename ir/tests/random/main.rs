@@ -8,25 +8,7 @@ use stagefuse_ir::passes::{eliminate_dead, narrow};
 use stagefuse_ir::{Program, SqlType, Stage, parser::parse, printer::annotated, verifier::verify};
 
 use crate::evaluate::{assert_fits, evaluate};
-use crate::generate::{Choices, Generator};
-
-const EVERY_TYPE: &[SqlType] = &[
-    SqlType::Boolean,
-    SqlType::Int8,
-    SqlType::Int16,
-    SqlType::Int32,
-    SqlType::Int64,
-    SqlType::UInt8,
-    SqlType::UInt16,
-    SqlType::UInt32,
-    SqlType::UInt64,
-    SqlType::Float32,
-    SqlType::Float64,
-    SqlType::Decimal { precision: 15, scale: 2 },
-    SqlType::Decimal { precision: 38, scale: 0 },
-    SqlType::Date32,
-    SqlType::Utf8,
-];
+use crate::generate::{Choices, EVERY_TYPE, Generator};
 
 /// Types that the evaluator knows.
 const NUMBERS: &[SqlType] = &[

@@ -4,20 +4,24 @@ use arrow::array::timezone::Tz;
 use arrow::datatypes::{
     Date32Type, IntervalMonthDayNano, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
 };
-use stagefuse_ir::TimePart;
+use stagefuse_ir::{TimePart, TimeUnit};
 
 const DAY: i64 = 86_400;
 
 /// Days since 1970-01-01 that Arrow has a date for: -262143-01-01 to 262142-12-31.
 const CALENDAR: std::ops::RangeInclusive<i64> = -96_465_292..=95_026_236;
 
-/// Day, seconds of the day, and nanoseconds of the second of a point in time. `per_second` is 0 where it counts days.
-fn split(time: i64, per_second: i64) -> (i64, i64, i64) {
+/// Day, seconds of the day, and nanoseconds of the second of a point in time. `per_second` is 0 where it counts days; `None` where it is no unit of time
+/// at all, which no front end asks for, but a program's text may.
+fn split(time: i64, per_second: i64) -> Option<(i64, i64, i64)> {
     if per_second == 0 {
-        return (time, 0, 0);
+        return Some((time, 0, 0));
+    }
+    if !TimeUnit::ALL.iter().any(|unit| unit.per_second() == per_second) {
+        return None;
     }
     let (seconds, rest) = (time.div_euclid(per_second), time.rem_euclid(per_second));
-    (seconds.div_euclid(DAY), seconds.rem_euclid(DAY), rest * (1_000_000_000 / per_second))
+    Some((seconds.div_euclid(DAY), seconds.rem_euclid(DAY), rest * (1_000_000_000 / per_second)))
 }
 
 /// Year, month and day of the month of a day, counted in eras of 400 years that begin in March.
@@ -48,7 +52,7 @@ fn iso_week(day: i64) -> (i64, i64) {
 /// A part of a point in time; `None` beyond the calendar.
 pub(super) fn part(time: i64, per_second: i64, part: i64) -> Option<i64> {
     let part = *TimePart::ALL.get(usize::try_from(part).ok()?)?;
-    let (day, second, nanos) = split(time, per_second);
+    let (day, second, nanos) = split(time, per_second)?;
     if per_second == 0 && matches!(part, TimePart::Hour | TimePart::Minute | TimePart::Second) {
         return Some(0);
     }
@@ -78,8 +82,9 @@ pub(super) fn part(time: i64, per_second: i64, part: i64) -> Option<i64> {
 /// The start of a year, quarter, month or week. DataFusion goes through nanoseconds: `None` where they do not fit.
 pub(super) fn trunc(time: i64, per_second: i64, part: i64) -> Option<i64> {
     let part = *TimePart::ALL.get(usize::try_from(part).ok()?)?;
-    time.checked_mul(1_000_000_000 / per_second)?;
-    let (day, ..) = split(time, per_second);
+    let (day, second, nanos) = split(time, per_second)?;
+    let whole_day = i128::from(day) * i128::from(DAY) + i128::from(second);
+    i64::try_from(whole_day * 1_000_000_000 + i128::from(nanos)).ok()?;
     let (year, month, day_of_month) = civil(day);
     let start = match part {
         TimePart::Week => day - (day + 3).rem_euclid(7),
@@ -88,12 +93,12 @@ pub(super) fn trunc(time: i64, per_second: i64, part: i64) -> Option<i64> {
         _ => first_of(year, 1),
     };
     start.checked_mul(DAY * 1_000_000_000)?;
-    Some(start * DAY * per_second)
+    Some(if per_second == 0 { start } else { start * DAY * per_second })
 }
 
 /// The day of a point in time.
 pub(super) fn day(time: i64, per_second: i64) -> Option<i64> {
-    Some(split(time, per_second).0).filter(|day| CALENDAR.contains(day))
+    Some(split(time, per_second)?.0).filter(|day| CALENDAR.contains(day))
 }
 
 /// By how much to move a point in time, and whether back.
@@ -123,7 +128,8 @@ pub(super) fn add(time: i64, per_second: i64, interval: Interval) -> Option<i64>
         1 => moved!(TimestampSecondType),
         1_000 => moved!(TimestampMillisecondType),
         1_000_000 => moved!(TimestampMicrosecondType),
-        _ => moved!(TimestampNanosecondType),
+        1_000_000_000 => moved!(TimestampNanosecondType),
+        _ => None,
     }
 }
 
@@ -241,5 +247,18 @@ mod tests {
         assert_eq!(trunc(-1, 1, TimePart::Year as i64), Some(day(1969, 1)));
         assert_eq!(trunc(i64::MAX, 1, TimePart::Year as i64), None);
         assert_eq!(trunc(i64::MIN, 1_000_000_000, TimePart::Year as i64), None);
+        // Days.
+        assert_eq!(trunc(first_of(2024, 5) + 14, 0, TimePart::Month as i64), Some(first_of(2024, 5)));
+        assert_eq!(trunc(i64::MAX, 0, TimePart::Month as i64), None);
+    }
+
+    #[test]
+    fn what_is_no_unit_of_time_has_no_answer() {
+        for per_second in [-1, 2, 7, i64::MAX, i64::MIN] {
+            assert_eq!(part(5, per_second, TimePart::Day as i64), None);
+            assert_eq!(trunc(5, per_second, TimePart::Year as i64), None);
+            assert_eq!(day(5, per_second), None);
+            assert_eq!(add(5, per_second, Interval { months: 1, days: 1, nanos: 1, back: false }), None);
+        }
     }
 }

@@ -41,7 +41,7 @@ pub(super) struct Generator<'a> {
 
 /// A query over these tables.
 pub(super) fn query(tables: &[Table], random: &mut Random) -> Query {
-    let exotic = random.chance(30);
+    let exotic = random.chance(45);
     let mut generator = Generator { random, tables, scope: vec![], aliases: 0, exotic, rows: 0 };
     generator.query(2).0
 }
@@ -63,7 +63,7 @@ impl Generator<'_> {
             Kind::Date => self.date(depth),
             Kind::Timestamp => self.timestamp(depth),
             Kind::Text => self.text(depth),
-            Kind::Binary | Kind::Other => self.atom(kind),
+            Kind::Time | Kind::Binary | Kind::Other => self.atom(kind),
         }
     }
 
@@ -96,6 +96,7 @@ impl Generator<'_> {
                 Kind::Date => "CAST(NULL AS DATE)",
                 Kind::Timestamp => "CAST(NULL AS TIMESTAMP)",
                 Kind::Text => "CAST(NULL AS VARCHAR)",
+                Kind::Time => "CAST(NULL AS TIME)",
                 Kind::Binary | Kind::Other => "NULL",
             };
             return Expr::text(kind, null).tame(true);
@@ -108,6 +109,7 @@ impl Generator<'_> {
             Kind::Date => self.date_literal(),
             Kind::Timestamp => self.timestamp_literal(),
             Kind::Text => self.text_literal(),
+            Kind::Time => Expr::text(kind, self.random.word(&["TIME '00:00:00'", "TIME '12:30:59.5'", "TIME '23:59:59'"])),
             Kind::Binary => Expr::text(kind, "X'61'"),
             Kind::Other => Expr::text(kind, "make_array(1, 2)"),
         }
