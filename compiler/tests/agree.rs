@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryViewArray, Decimal128Array, Float64Array, Int32Array, Int64Array, RecordBatch, StringViewArray, UInt32Array, make_array,
+    ArrayRef, BinaryViewArray, Decimal128Array, Float32Array, Float64Array, Int32Array, Int64Array, RecordBatch, StringViewArray,
+    UInt32Array, make_array,
 };
 use arrow::datatypes::{Field, Schema};
 use stagefuse_compiler::{CompiledStage, Options, compile};
@@ -17,6 +18,8 @@ use stagefuse_runtime::{Engine, Flow, Run, RunConfig, Unlimited, arrow_type, bui
 const INT64: Type = Type::new(SqlType::Int64, true);
 const INT32: Type = Type::new(SqlType::Int32, true);
 const UINT32: Type = Type::new(SqlType::UInt32, true);
+const UINT64: Type = Type::new(SqlType::UInt64, true);
+const SINGLE: Type = Type::new(SqlType::Float32, true);
 const FLOAT: Type = Type::new(SqlType::Float64, true);
 const TEXT: Type = Type::new(SqlType::Utf8, true);
 const BOOL: Type = Type::boolean(true);
@@ -46,6 +49,16 @@ fn edges(ty: Type) -> ArrayRef {
             Some(f64::NEG_INFINITY),
             None,
         ])),
+        SqlType::Float32 => Arc::new(Float32Array::from(vec![
+            Some(0.0),
+            Some(-0.0),
+            Some(1.5),
+            Some(-2.5),
+            Some(f32::MAX),
+            Some(f32::NAN),
+            Some(f32::NEG_INFINITY),
+            None,
+        ])),
         SqlType::Decimal { precision, scale } => {
             let most = if ty.repr == Repr::I64 { 10i128.pow(15) - 1 } else { 10i128.pow(u32::from(precision)) - 1 };
             let mut values: Vec<Option<i128>> = [0, 1, -1, 100, 149, 150, -150, most, -most].map(Some).into();
@@ -60,6 +73,10 @@ fn edges(ty: Type) -> ArrayRef {
             Some("a"),
             Some("abcd"),
             Some("abcde"),
+            Some("-12"),
+            Some(" 2024-02-29"),
+            Some("2024-02-29"),
+            Some("1.5"),
             Some("twelve bytes"),
             Some("thirteen byte"),
             Some("thirteen bytf"),
@@ -306,6 +323,7 @@ fn casts() {
         (FLOAT, decimal(20, 3)),
     ] {
         agree(&format!("cast {from} to {to}"), &[from], to, |_, s, v| s.unary(UnaryOp::Cast, v[0], to));
+        agree(&format!("try_cast {from} to {to}"), &[from], to, |_, s, v| s.unary(UnaryOp::TryCast, v[0], to));
     }
     for (from, to) in [(INT32, INT64), (UINT32, INT64), (INT64, FLOAT), (narrow, FLOAT), (decimal(38, 2), FLOAT), (narrow, decimal(15, 2))]
     {
@@ -364,13 +382,30 @@ fn text() {
     }
 }
 
+/// What functions that parse or show may be told: bits of an integer, parts of a second, a precision and a scale.
+const PARAMETERS: &[&[i64]] = &[&[], &[-64], &[8], &[1], &[1_000_000], &[2], &[38, 2], &[5, 5]];
+
+/// A decimal that is held in 64 bits goes to a function whole.
+#[test]
+fn narrowed_operands() {
+    let narrow = decimal(15, 2).with_repr(Repr::I64);
+    agree("decimal_text", &[narrow], TEXT, |p, s, v| {
+        let lit = p.literal(INT64.with_nullable(false), Datum::Int(2));
+        let scale = s.op(Op::Literal(lit), INT64.with_nullable(false));
+        s.op(Op::Call(Function::DecimalText, vec![v[0], scale]), TEXT)
+    });
+}
+
 /// Every function, over edge values of the kinds that it takes.
 #[test]
 fn functions() {
     let types = |kind: Kind| match kind {
         Kind::Boolean => BOOL,
         Kind::Whole => INT64,
+        Kind::Unsigned => UINT64,
+        Kind::Exact => decimal(38, 2),
         Kind::Float => FLOAT,
+        Kind::Single => SINGLE,
         Kind::Text => TEXT,
     };
     let number = |p: &mut ProgramBuilder, s: &mut StageBuilder, number: i64| {
@@ -418,6 +453,15 @@ fn functions() {
                     let unit = number(p, s, 1_000_000);
                     s.op(Op::Call(function, vec![v[0], unit]), result)
                 });
+            }
+            // Of parameters, only few have a meaning.
+            _ if function.name().contains("parse_") || function.name().ends_with("_text") => {
+                for parameters in PARAMETERS.iter().filter(|parameters| parameters.len() == operands.len() - 1) {
+                    agree(function.name(), &operands[..1], result, |p, s, v| {
+                        let rest: Vec<Value> = parameters.iter().map(|n| number(p, s, *n)).collect();
+                        s.op(Op::Call(function, [v[0]].into_iter().chain(rest).collect()), result)
+                    });
+                }
             }
             _ => agree(function.name(), &operands, result, |_, s, v| s.op(Op::Call(function, v.to_vec()), result)),
         }

@@ -1,7 +1,8 @@
 //! Functions that both engines call: what is not worth an operation of its own, since a call costs little beside what it does.
 //!
 //! Operands and the result go through memory in 16 bytes each, as the literal table holds values: whole numbers, and what dates and times count, with
-//! their sign in the first word; floats as the bits of an `f64`; text as a [`crate::abi::StrRef`].
+//! their sign in the first word, as whole numbers without sign; decimals in both words; floats of either width as the bits of an `f64`; text as a
+//! [`crate::abi::StrRef`].
 
 use crate::types::{Repr, SqlType, Type};
 
@@ -69,8 +70,14 @@ pub enum Kind {
     Boolean,
     /// An integer, a date, a time or the like, in at most 64 bits; without sign only in less.
     Whole,
+    /// An integer of 64 bits without sign.
+    Unsigned,
+    /// A decimal.
+    Exact,
     /// A float of 64 bits.
     Float,
+    /// A float of 32 bits.
+    Single,
     /// Text.
     Text,
 }
@@ -80,7 +87,10 @@ impl Kind {
     pub const fn holds(self, ty: Type) -> bool {
         match self {
             Kind::Boolean => matches!(ty.sql, SqlType::Boolean),
+            Kind::Unsigned => matches!(ty.sql, SqlType::UInt64),
+            Kind::Exact => matches!(ty.sql, SqlType::Decimal { .. }),
             Kind::Float => matches!(ty.sql, SqlType::Float64),
+            Kind::Single => matches!(ty.sql, SqlType::Float32),
             Kind::Text => matches!(ty.sql, SqlType::Utf8),
             Kind::Whole => {
                 let counts = ty.sql.is_temporal() || ty.sql.is_integer();
@@ -190,6 +200,55 @@ functions! {
     BooleanText = "boolean_text" (Boolean) -> Text, Nothing;
     /// A day since 1970-01-01 as year, month and day. Fails beyond the calendar that Arrow knows.
     DateText = "date_text" (Whole) -> Text, Fails;
+    /// An integer without sign in decimal digits.
+    UnsignedText = "unsigned_text" (Unsigned) -> Text, Nothing;
+    /// A decimal in digits. The second operand is its scale.
+    DecimalText = "decimal_text" (Exact, Whole) -> Text, Nothing;
+    /// The shortest digits that tell a float from all others, with an exponent where it is great or small.
+    FloatText = "float_text" (Float) -> Text, Nothing;
+    /// As [`Function::FloatText`], of a float of 32 bits.
+    SingleText = "single_text" (Single) -> Text, Nothing;
+    /// A point in time as date and time. Operands as the first two of [`Function::TimePart`], the second not 0. Fails beyond the calendar that Arrow knows.
+    TimestampText = "timestamp_text" (Whole, Whole) -> Text, Fails;
+    /// A time of day; operands as of [`Function::TimestampText`]. Fails beyond the day.
+    TimeText = "time_text" (Whole, Whole) -> Text, Fails;
+
+    /// Text as an integer of so many bits: less than 0 for one with a sign. These parse as Arrow's casts do.
+    ParseWhole = "parse_whole" (Text, Whole) -> Whole, Fails;
+    /// Text as an integer of 64 bits without sign.
+    ParseUnsigned = "parse_unsigned" (Text) -> Unsigned, Fails;
+    /// Text as a float.
+    ParseFloat = "parse_float" (Text) -> Float, Fails;
+    /// Text as a float of 32 bits.
+    ParseSingle = "parse_single" (Text) -> Single, Fails;
+    /// Text as a boolean.
+    ParseBoolean = "parse_boolean" (Text) -> Boolean, Fails;
+    /// Text as a decimal of a precision and a scale, rounded half away from zero.
+    ParseDecimal = "parse_decimal" (Text, Whole, Whole) -> Exact, Fails;
+    /// Text as a day since 1970-01-01.
+    ParseDate = "parse_date" (Text) -> Whole, Fails;
+    /// Text as a time of day, in units of which so many make a second.
+    ParseTime = "parse_time" (Text, Whole) -> Whole, Fails;
+    /// Text as a point in time, in units of which so many make a second; in UTC where it does not say.
+    ParseTimestamp = "parse_timestamp" (Text, Whole) -> Whole, Fails;
+    /// As [`Function::ParseWhole`]; null where that fails.
+    TryParseWhole = "try_parse_whole" (Text, Whole) -> Whole, Nulls;
+    /// As [`Function::ParseUnsigned`]; null where that fails.
+    TryParseUnsigned = "try_parse_unsigned" (Text) -> Unsigned, Nulls;
+    /// As [`Function::ParseFloat`]; null where that fails.
+    TryParseFloat = "try_parse_float" (Text) -> Float, Nulls;
+    /// As [`Function::ParseSingle`]; null where that fails.
+    TryParseSingle = "try_parse_single" (Text) -> Single, Nulls;
+    /// As [`Function::ParseBoolean`]; null where that fails.
+    TryParseBoolean = "try_parse_boolean" (Text) -> Boolean, Nulls;
+    /// As [`Function::ParseDecimal`]; null where that fails.
+    TryParseDecimal = "try_parse_decimal" (Text, Whole, Whole) -> Exact, Nulls;
+    /// As [`Function::ParseDate`]; null where that fails.
+    TryParseDate = "try_parse_date" (Text) -> Whole, Nulls;
+    /// As [`Function::ParseTime`]; null where that fails.
+    TryParseTime = "try_parse_time" (Text, Whole) -> Whole, Nulls;
+    /// As [`Function::ParseTimestamp`]; null where that fails.
+    TryParseTimestamp = "try_parse_timestamp" (Text, Whole) -> Whole, Nulls;
 
     /// Whether the float is no number.
     IsNan = "is_nan" (Float) -> Boolean, Nothing;
@@ -250,6 +309,27 @@ impl Function {
     /// Whether it may raise an error.
     pub const fn can_fail(self) -> bool {
         matches!(self.also(), Also::Fails)
+    }
+
+    /// The function that fails where this one is null.
+    pub const fn strict(self) -> Option<Function> {
+        Some(match self {
+            Function::TryParseWhole => Function::ParseWhole,
+            Function::TryParseUnsigned => Function::ParseUnsigned,
+            Function::TryParseFloat => Function::ParseFloat,
+            Function::TryParseSingle => Function::ParseSingle,
+            Function::TryParseBoolean => Function::ParseBoolean,
+            Function::TryParseDecimal => Function::ParseDecimal,
+            Function::TryParseDate => Function::ParseDate,
+            Function::TryParseTime => Function::ParseTime,
+            Function::TryParseTimestamp => Function::ParseTimestamp,
+            _ => return None,
+        })
+    }
+
+    /// The function that is null where this one fails, if there is one.
+    pub fn lenient(self) -> Option<Function> {
+        Self::ALL.iter().copied().find(|function| function.strict() == Some(self))
     }
 
     /// The function of this name.

@@ -71,6 +71,8 @@ operations! {
         /// decimal, decimal to decimal of another scale (rounding half away from zero) or precision (checked), decimal to integer
         /// (truncating), float to decimal.
         Cast = "cast", Strict, true;
+        /// As [`UnaryOp::Cast`]; null where that fails. The result is nullable.
+        TryCast = "try_cast", Own, false;
         /// The value, nullability removed: the operand is known not to be null here (below an `is_not_null`).
         AssumeValid = "assume_valid", Own, false;
         /// Year of a date32, as int32.

@@ -7,6 +7,7 @@
 //! set stagefuse.max_fields = 2
 //! stages native native       -- engine of each stage in mode `compiled` (`datafusion`: it gave up); `none`: nothing was taken over
 //! rows 50                    -- optional: number of rows
+//! opaque 1                   -- optional: expressions that DataFusion evaluates beside the stages; under `cases/functions` there are none unless it says so
 //! fallback max_fields        -- optional: text that a fallback reason must hold
 //! error Divide by zero       -- instead of all others: every engine fails, and its message holds this text
 //! ```
@@ -23,6 +24,7 @@ pub struct Case {
     pub settings: Vec<String>,
     pub stages: Option<Vec<String>>,
     pub rows: Option<usize>,
+    pub opaque: Option<usize>,
     pub fallback: Vec<String>,
     pub error: Option<String>,
 }
@@ -48,6 +50,7 @@ pub fn parse(text: &str) -> Result<Vec<Case>, String> {
             "set" => case.settings.push(format!("SET {rest}")),
             "stages" => case.stages = Some(rest.split_whitespace().map(str::to_string).collect()),
             "rows" => case.rows = Some(rest.parse().map_err(|_| format!("line {number}: `rows` takes a number"))?),
+            "opaque" => case.opaque = Some(rest.parse().map_err(|_| format!("line {number}: `opaque` takes a number"))?),
             "fallback" => case.fallback.push(rest.to_string()),
             "error" => case.error = Some(rest.to_string()),
             _ => {

@@ -63,6 +63,8 @@ impl Gen<'_> {
                 Repr::I8 | Repr::I16 | Repr::I32 if arg.sql.is_unsigned() => self.b.ins().uextend(types::I64, val.a),
                 Repr::I8 | Repr::I16 | Repr::I32 => self.b.ins().sextend(types::I64, val.a),
                 Repr::F32 => self.b.ins().fpromote(types::F64, val.a),
+                // A narrowed decimal: both words count.
+                Repr::I64 if arg.sql.scale().is_some() => self.b.ins().sextend(types::I128, val.a),
                 Repr::I64 | Repr::F64 | Repr::Str | Repr::I128 => val.a,
             };
             self.store(word, frame, at * 16);

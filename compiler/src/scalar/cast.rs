@@ -9,6 +9,14 @@ use crate::error::{Result, unsupported};
 use crate::stage::Gen;
 use crate::value::{Val, clif_type};
 
+/// A cast, as far as its checks have come.
+struct Check {
+    value: Value,
+    /// Validity of the result.
+    valid: Option<ClifValue>,
+    or_null: bool,
+}
+
 impl Gen<'_> {
     /// A change of type that cannot fail.
     pub(super) fn convert(&mut self, value: Value, a: Value) -> Result<Val> {
@@ -65,14 +73,15 @@ impl Gen<'_> {
         })
     }
 
-    /// A change of type that may fail.
-    pub(super) fn cast(&mut self, value: Value, a: Value) -> Result<Val> {
+    /// A change of type that may fail; `or_null`: what does not fit becomes null.
+    pub(super) fn cast(&mut self, value: Value, a: Value, or_null: bool) -> Result<Val> {
         let (from, to) = (self.ty(a), self.ty(value));
         let val = self.get_text(a)?;
+        let mut check = Check { value, valid: val.valid, or_null };
         let result = match (from.sql, to.sql) {
             (f, t) if f.is_integer() && t.is_integer() => {
                 let wide = self.widen(val.a, from, Repr::I128);
-                self.checked_range(value, wide, to, val.valid)
+                self.checked_range(&mut check, wide, to)
             }
             (f, SqlType::Decimal { precision, scale }) if f.is_integer() || f.scale().is_some() => {
                 let wide = self.widen(val.a, from, Repr::I128);
@@ -81,14 +90,14 @@ impl Gen<'_> {
                 let out = self.stack(16);
                 let (shift, precision) = (self.iconst(types::I32, i128::from(shift)), self.iconst(types::I32, i128::from(precision)));
                 let failed = self.call(Builtin::decimal_rescale, &[out, lo, hi, shift, precision])?;
-                self.decimal_result(value, to, out, failed, val.valid)
+                self.decimal_result(&mut check, to, out, failed)
             }
             (f, SqlType::Decimal { precision, scale }) if f.is_float() => {
                 let double = if from.repr == Repr::F32 { self.b.ins().fpromote(types::F64, val.a) } else { val.a };
                 let out = self.stack(16);
                 let (precision, scale) = (self.iconst(types::I32, i128::from(precision)), self.iconst(types::I32, i128::from(scale)));
                 let failed = self.call(Builtin::f64_to_decimal, &[out, double, precision, scale])?;
-                self.decimal_result(value, to, out, failed, val.valid)
+                self.decimal_result(&mut check, to, out, failed)
             }
             (f, t) if f.is_float() && t.is_integer() && !t.is_unsigned() => {
                 let double = if from.repr == Repr::F32 { self.b.ins().fpromote(types::F64, val.a) } else { val.a };
@@ -100,7 +109,7 @@ impl Gen<'_> {
                 let below = self.b.ins().fcmp(FloatCC::LessThan, whole, end);
                 let inside = self.b.ins().band(above, below);
                 let outside = self.invert(inside);
-                self.fail_if(outside, val.valid, ErrorCode::Cast, value);
+                self.misfit(&mut check, outside);
                 let integer = self.b.ins().fcvt_to_sint_sat(types::I64, whole);
                 if to.repr == Repr::I64 { integer } else { self.b.ins().ireduce(clif_type(to.repr), integer) }
             }
@@ -111,7 +120,7 @@ impl Gen<'_> {
                     return unsupported(format!("a cast of {from} to {to}"));
                 };
                 let whole = if power == 1 { wide } else { self.divided(wide, power)? };
-                self.checked_range(value, whole, to, val.valid)
+                self.checked_range(&mut check, whole, to)
             }
             (f, t) if f.is_float() && t.is_integer() => {
                 let double = if from.repr == Repr::F32 { self.b.ins().fpromote(types::F64, val.a) } else { val.a };
@@ -121,7 +130,7 @@ impl Gen<'_> {
                 let below = self.b.ins().fcmp(FloatCC::LessThan, whole, end);
                 let inside = self.b.ins().band(above, below);
                 let outside = self.invert(inside);
-                self.fail_if(outside, val.valid, ErrorCode::Cast, value);
+                self.misfit(&mut check, outside);
                 let integer = self.b.ins().fcvt_to_uint_sat(types::I64, whole);
                 if to.repr == Repr::I64 { integer } else { self.b.ins().ireduce(clif_type(to.repr), integer) }
             }
@@ -131,11 +140,21 @@ impl Gen<'_> {
             }
             _ => return unsupported(format!("a cast of {from} to {to}")),
         };
-        Ok(Val::new(result).with_valid(val.valid))
+        Ok(Val::new(result).with_valid(check.valid))
+    }
+
+    /// What becomes of a value that does not fit.
+    fn misfit(&mut self, check: &mut Check, outside: ClifValue) {
+        if check.or_null {
+            let fits = self.invert(outside);
+            check.valid = self.both(check.valid, Some(fits));
+        } else {
+            self.fail_if(outside, check.valid, ErrorCode::Cast, check.value);
+        }
     }
 
     /// An integer of 128 bits as a narrower one that it must fit in.
-    fn checked_range(&mut self, value: Value, wide: ClifValue, to: Type, valid: Option<ClifValue>) -> ClifValue {
+    fn checked_range(&mut self, check: &mut Check, wide: ClifValue, to: Type) -> ClifValue {
         let bits = to.repr.bytes() * 8;
         let (least, greatest) =
             if to.sql.is_unsigned() { (0, (1i128 << bits) - 1) } else { (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1) };
@@ -143,7 +162,7 @@ impl Gen<'_> {
         let below = self.b.ins().icmp(IntCC::SignedLessThan, wide, least);
         let above = self.b.ins().icmp(IntCC::SignedGreaterThan, wide, greatest);
         let outside = self.b.ins().bor(below, above);
-        self.fail_if(outside, valid, ErrorCode::Cast, value);
+        self.misfit(check, outside);
         self.b.ins().ireduce(clif_type(to.repr), wide)
     }
 
@@ -156,9 +175,9 @@ impl Gen<'_> {
         Ok(self.load(types::I128, out, 0))
     }
 
-    fn decimal_result(&mut self, value: Value, to: Type, out: ClifValue, failed: ClifValue, valid: Option<ClifValue>) -> ClifValue {
+    fn decimal_result(&mut self, check: &mut Check, to: Type, out: ClifValue, failed: ClifValue) -> ClifValue {
         let failed = self.b.ins().ireduce(types::I8, failed);
-        self.fail_if(failed, valid, ErrorCode::Cast, value);
+        self.misfit(check, failed);
         self.load(clif_type(to.repr), out, 0)
     }
 }

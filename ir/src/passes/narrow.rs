@@ -270,7 +270,7 @@ impl StageNarrower<'_> {
                 self.relax_unary(unary, *a, self.values[value]);
                 let repr = match unary {
                     UnaryOp::Convert if self.widens(value, *a) => Repr::I128,
-                    UnaryOp::Convert | UnaryOp::Cast => fits,
+                    UnaryOp::Convert | UnaryOp::Cast | UnaryOp::TryCast => fits,
                     UnaryOp::AssumeValid => self.values[*a].repr,
                     // Arithmetic; set_repr leaves alone what is not a decimal.
                     _ => self.arithmetic_repr(fits, &[*a]),
@@ -324,7 +324,7 @@ impl StageNarrower<'_> {
         let (arg, from) = (self.range(a), self.values[a].sql);
         match op {
             UnaryOp::NegChecked if arg.neg().is_some_and(|range| range.within(whole(ty))) => *op = UnaryOp::Neg,
-            UnaryOp::Cast => {
+            UnaryOp::Cast | UnaryOp::TryCast => {
                 // What a conversion does: the same scale, or whole numbers scaled up.
                 let SqlType::Decimal { precision, scale } = ty.sql else { return };
                 let same = from.scale() == Some(scale) || (from.is_integer() && scale >= 0);

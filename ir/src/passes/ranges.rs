@@ -267,7 +267,7 @@ impl StageRanges<'_> {
                 Some(range) => range.clip(all),
                 None => all,
             },
-            UnaryOp::Cast => cast(from, ty, arg),
+            UnaryOp::Cast | UnaryOp::TryCast => cast(from, ty, arg),
             UnaryOp::Month => Range::new(1, 12),
             UnaryOp::Day => Range::new(1, 31),
             UnaryOp::CharLength => Range::new(0, i32::MAX.into()),

@@ -45,6 +45,7 @@ pub(super) fn unary(op: UnaryOp, a: Type, result: Type) -> Rule {
         UnaryOp::NegChecked => is_exact(from) && same(from, to) && wide_enough(&[a], result),
         UnaryOp::Convert => converts(from, to),
         UnaryOp::Cast => is_number(from) && is_exact(to),
+        UnaryOp::TryCast => is_number(from) && is_exact(to) && result.nullable,
         UnaryOp::AssumeValid => from == to && a.repr == result.repr && !result.nullable,
         UnaryOp::Year | UnaryOp::Month | UnaryOp::Day => from == SqlType::Date32 && to == SqlType::Int32,
         UnaryOp::CharLength => from == SqlType::Utf8 && to == SqlType::Int32,

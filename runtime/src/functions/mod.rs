@@ -1,5 +1,6 @@
 //! What [`stagefuse_ir::Function`]s do: one place for both engines.
 
+mod convert;
 mod math;
 mod text;
 mod time;
@@ -59,6 +60,11 @@ impl Scratch {
     }
 }
 
+/// A decimal's number.
+fn wide(words: Words) -> i128 {
+    ((u128::from(words[1]) << 64) | u128::from(words[0])) as i128
+}
+
 fn words(text: StrRef) -> Words {
     [text.lo, text.hi]
 }
@@ -80,6 +86,12 @@ pub(crate) unsafe fn call(function: Function, args: &[Words], scratch: &mut Scra
     let number = |number: i64| Ok(Some([number as u64, (number >> 63) as u64]));
     let real = |number: f64| Ok(Some([number.to_bits(), 0]));
     let truth = |truth: bool| Ok(Some([u64::from(truth), 0]));
+    let exact = |number: i128| Ok(Some([number as u64, (number >> 64) as u64]));
+    let parsed = ErrorCode::Cast;
+    if let Some(strict) = function.strict() {
+        // SAFETY: both take the same operands.
+        return Ok(unsafe { call(strict, args, scratch) }.unwrap_or(None));
+    }
     use Function::*;
     match function {
         Upper => scratch.build(|out| text::upper(text(0), out)),
@@ -121,6 +133,23 @@ pub(crate) unsafe fn call(function: Function, args: &[Words], scratch: &mut Scra
             let date = i32::try_from(whole(0)).ok().and_then(Date32Type::to_naive_date_opt);
             date.ok_or(ErrorCode::Cast).and_then(|date| scratch.write(format_args!("{date:?}")))
         }
+        UnsignedText => scratch.write(format_args!("{}", args[0][0])),
+        DecimalText => scratch.write(format_args!("{}", convert::decimal_text(wide(args[0]), whole(1)))),
+        FloatText => scratch.build(|out| out.extend_from_slice(ryu::Buffer::new().format(float(0)).as_bytes())),
+        SingleText => scratch.build(|out| out.extend_from_slice(ryu::Buffer::new().format(float(0) as f32).as_bytes())),
+        TimestampText => convert::timestamp_text(whole(0), whole(1)).ok_or(parsed).and_then(|text| scratch.write(format_args!("{text}"))),
+        TimeText => convert::time_text(whole(0), whole(1)).ok_or(parsed).and_then(|text| scratch.write(format_args!("{text}"))),
+        ParseWhole => convert::whole(text(0), whole(1)).ok_or(parsed).and_then(number),
+        ParseUnsigned => convert::unsigned(text(0)).ok_or(parsed).map(|number| Some([number, 0])),
+        ParseFloat => convert::float(text(0)).ok_or(parsed).and_then(real),
+        ParseSingle => convert::single(text(0)).ok_or(parsed).and_then(real),
+        ParseBoolean => convert::boolean(text(0)).ok_or(parsed).and_then(truth),
+        ParseDecimal => convert::decimal(text(0), whole(1), whole(2)).ok_or(parsed).and_then(exact),
+        ParseDate => convert::date(text(0)).ok_or(parsed).and_then(number),
+        ParseTime => convert::time(text(0), whole(1)).ok_or(parsed).and_then(number),
+        ParseTimestamp => convert::timestamp(text(0), whole(1)).ok_or(parsed).and_then(number),
+        TryParseWhole | TryParseUnsigned | TryParseFloat | TryParseSingle | TryParseBoolean | TryParseDecimal | TryParseDate
+        | TryParseTime | TryParseTimestamp => Err(ErrorCode::Function),
         IsNan => truth(float(0).is_nan()),
         IsZero => truth(float(0) == 0.0),
         Sqrt if float(0) < 0.0 => Err(ErrorCode::Function),

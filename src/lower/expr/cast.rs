@@ -1,72 +1,242 @@
-//! Casts between the types whose rules the IR shares with Arrow.
+//! Casts, by Arrow's rules.
 
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{CastExpr, TryCastExpr};
-use stagefuse_ir::{BinaryOp, Datum, Function, Op, SqlType, Type, UnaryOp, Value};
+use stagefuse_ir::{BinaryOp, Datum, Function, Op, Repr, SqlType, TimeUnit, Type, UnaryOp, Value};
 
 use super::Scope;
 use crate::lower::{Lowering, Result, types};
+
+/// What becomes of a value that a cast cannot hold.
+#[derive(Copy, Clone, PartialEq)]
+enum OnFailure {
+    Raise,
+    Null,
+}
 
 impl Lowering {
     pub(super) fn cast(&mut self, scope: &mut Scope<'_>, cast: &CastExpr) -> Result<Option<Value>> {
         if cast.cast_options().safe {
             return Ok(None);
         }
-        self.cast_to(scope, cast.expr(), cast.cast_type(), true)
+        self.cast_to(scope, cast.expr(), cast.cast_type(), OnFailure::Raise)
     }
 
-    /// A cast whose failures are nulls: lowered where there are none.
+    /// A cast whose failures are nulls.
     pub(super) fn try_cast(&mut self, scope: &mut Scope<'_>, cast: &TryCastExpr) -> Result<Option<Value>> {
-        self.cast_to(scope, cast.expr(), cast.cast_type(), false)
+        self.cast_to(scope, cast.expr(), cast.cast_type(), OnFailure::Null)
     }
 
-    fn cast_to(&mut self, scope: &mut Scope<'_>, expr: &Arc<dyn PhysicalExpr>, to: &DataType, may_fail: bool) -> Result<Option<Value>> {
+    fn cast_to(&mut self, scope: &mut Scope<'_>, expr: &Arc<dyn PhysicalExpr>, to: &DataType, on: OnFailure) -> Result<Option<Value>> {
         let Some(ty) = types::ir_type(to, false) else { return Ok(None) };
-        // A time zone is taken on or left by moving the timestamp; FixedSizeBinary refuses what has another size.
-        let known = expr.data_type(scope.schema).is_ok_and(|from| types::same_zone(&from, to));
-        if !known || matches!(to, DataType::FixedSizeBinary(_)) {
+        let Ok(from) = expr.data_type(scope.schema) else { return Ok(None) };
+        // FixedSizeBinary refuses what has another size.
+        if matches!(to, DataType::FixedSizeBinary(_)) {
             return Ok(None);
         }
-        let zoned = types::zone(to).is_some();
         let value = self.scoped(scope, expr)?;
-        let from = scope.s.ty(value);
-        let to = ty.with_nullable(from.nullable);
-        if from.sql == to.sql {
-            return Ok(Some(value));
-        }
-        let (f, t) = (from.sql, to.sql);
-        let signed = |sql: SqlType| sql.is_integer() && !sql.is_unsigned();
-        let op = match (f, t) {
-            _ if signed(f) && signed(t) && t.default_repr() > f.default_repr() => UnaryOp::Convert,
-            (_, SqlType::Float64) if f.is_integer() || f.scale().is_some() || f == SqlType::Float32 => UnaryOp::Convert,
-            (SqlType::Float64, SqlType::Float32) => UnaryOp::Convert,
-            (SqlType::Boolean, t) if t.is_integer() => UnaryOp::Convert,
-            (f, SqlType::Boolean) if f.is_integer() => {
-                let zero = self.constant(scope, Type::new(f, false), Datum::Int(0));
-                return Ok(Some(scope.s.binary(BinaryOp::Ne, value, zero, to)));
-            }
-            (SqlType::Int64, SqlType::Timestamp(_) | SqlType::Duration(_))
-            | (SqlType::Timestamp(_) | SqlType::Duration(_), SqlType::Int64)
-                if !zoned =>
-            {
-                return Ok(self.time_cast(scope, value, t));
-            }
-            (f, SqlType::Utf8) if f == SqlType::Boolean || f.is_integer() && f != SqlType::UInt64 => {
-                let function = if f == SqlType::Boolean { Function::BooleanText } else { Function::WholeText };
-                return Ok(Some(scope.s.op(Op::Call(function, vec![value]), to)));
-            }
-            _ if !may_fail => return Ok(None),
-            (SqlType::Date32, SqlType::Utf8) => return Ok(Some(scope.s.op(Op::Call(Function::DateText, vec![value]), to))),
-            _ if f.is_integer() && t.is_integer() => UnaryOp::Cast,
-            (_, SqlType::Decimal { scale, .. }) if (f.is_integer() || f.scale().is_some()) && scale >= 0 => UnaryOp::Cast,
-            (SqlType::Float64, SqlType::Decimal { scale, .. }) if scale >= 0 => UnaryOp::Cast,
-            (SqlType::Float64, t) if t.is_integer() => UnaryOp::Cast,
-            _ if !zoned => return Ok(self.time_cast(scope, value, t)),
-            _ => return Ok(None),
+        // Numbers, and points in time of two zones, count the same instants; a calendar or a clock shows what the zone says.
+        let number = |sql: SqlType| sql.is_integer() || sql.is_float();
+        let instants = match (scope.s.ty(value).sql, ty.sql) {
+            (SqlType::Timestamp(_), SqlType::Timestamp(_)) => types::zone(&from).is_some(),
+            (SqlType::Timestamp(_), other) | (other, SqlType::Timestamp(_)) => number(other),
+            _ => true,
         };
-        Ok(Some(scope.s.unary(op, value, to)))
+        if !instants && (types::zone(&from).is_some() || types::zone(to).is_some()) {
+            return Ok(None);
+        }
+        Ok(self.cast_value(scope, value, ty.sql, on))
+    }
+
+    /// A value as one of another type, by Arrow's rules.
+    fn cast_value(&mut self, scope: &mut Scope<'_>, value: Value, t: SqlType, on: OnFailure) -> Option<Value> {
+        let from = scope.s.ty(value);
+        let f = from.sql;
+        if f == t {
+            return Some(value);
+        }
+        let to = Type::new(t, from.nullable);
+        let signed = |sql: SqlType| sql.is_integer() && !sql.is_unsigned();
+        let number = |sql: SqlType| sql.is_integer() || sql.is_float();
+        match (f, t) {
+            _ if signed(f) && signed(t) && t.default_repr() > f.default_repr() => Some(scope.s.unary(UnaryOp::Convert, value, to)),
+            (_, SqlType::Float64 | SqlType::Float32) if number(f) || f.scale().is_some_and(|scale| scale >= 0) => {
+                Some(scope.s.unary(UnaryOp::Convert, value, to))
+            }
+            (SqlType::Boolean, t) if t.is_integer() => Some(scope.s.unary(UnaryOp::Convert, value, to)),
+            (SqlType::Boolean, t) if t.is_float() => {
+                let number = scope.s.unary(UnaryOp::Convert, value, Type::new(SqlType::Int8, from.nullable));
+                Some(scope.s.unary(UnaryOp::Convert, number, to))
+            }
+            (f, SqlType::Boolean) if number(f) => {
+                let value = self.unsigned_zero(scope.s, value);
+                let zero = if f.is_float() { Datum::Float(0) } else { Datum::Int(0) };
+                let zero = self.constant(scope, Type::new(f, false), zero);
+                Some(scope.s.binary(BinaryOp::Ne, value, zero, to))
+            }
+            (f, SqlType::Utf8) => self.shown(scope, value, f),
+            (SqlType::Utf8, t) => self.parsed(scope, value, t, on),
+            (f, t) if f.is_temporal() || t.is_temporal() => self.time_cast(scope, value, t, on),
+            (f, t) if f.is_integer() && t.is_integer() => Some(self.checked(scope, value, t, on)),
+            (_, SqlType::Decimal { scale, .. }) if (number(f) || f.scale().is_some()) && scale >= 0 => {
+                Some(self.checked(scope, value, t, on))
+            }
+            (f, t) if f.is_float() && t.is_integer() => Some(self.checked(scope, value, t, on)),
+            (f, t) if f.scale().is_some_and(|scale| scale >= 0) && t.is_integer() => Some(self.checked(scope, value, t, on)),
+            _ => None,
+        }
+    }
+
+    /// A number as one of a type that may not hold it.
+    fn checked(&mut self, scope: &mut Scope<'_>, value: Value, to: SqlType, on: OnFailure) -> Value {
+        let nullable = scope.s.ty(value).nullable;
+        match on {
+            OnFailure::Raise => scope.s.unary(UnaryOp::Cast, value, Type::new(to, nullable)),
+            OnFailure::Null => scope.s.unary(UnaryOp::TryCast, value, Type::new(to, true)),
+        }
+    }
+
+    /// A value as text. What has no text fails whether nulls may stand for failures or not.
+    fn shown(&mut self, scope: &mut Scope<'_>, value: Value, from: SqlType) -> Option<Value> {
+        let mut args = vec![value];
+        let function = match from {
+            SqlType::Boolean => Function::BooleanText,
+            SqlType::UInt64 => Function::UnsignedText,
+            from if from.is_integer() => Function::WholeText,
+            SqlType::Float64 => Function::FloatText,
+            SqlType::Float32 => Function::SingleText,
+            SqlType::Decimal { scale, .. } => {
+                args.push(self.number(scope, scale.into()));
+                Function::DecimalText
+            }
+            SqlType::Date32 => Function::DateText,
+            SqlType::Date64 => {
+                args.push(self.number(scope, 1_000));
+                Function::TimestampText
+            }
+            SqlType::Timestamp(unit) => {
+                args.push(self.number(scope, unit.per_second()));
+                Function::TimestampText
+            }
+            SqlType::Time(unit) => {
+                args.push(self.number(scope, unit.per_second()));
+                Function::TimeText
+            }
+            _ => return None,
+        };
+        let ty = Type::new(SqlType::Utf8, scope.s.ty(value).nullable);
+        Some(scope.s.op(Op::Call(function, args), ty))
+    }
+
+    /// What a text says.
+    fn parsed(&mut self, scope: &mut Scope<'_>, text: Value, to: SqlType, on: OnFailure) -> Option<Value> {
+        let (function, numbers): (_, Vec<i64>) = match to {
+            SqlType::UInt64 => (Function::ParseUnsigned, vec![]),
+            to if to.is_integer() => {
+                let bits = i64::from(to.default_repr().bytes()) * 8;
+                (Function::ParseWhole, vec![if to.is_unsigned() { bits } else { -bits }])
+            }
+            SqlType::Float64 => (Function::ParseFloat, vec![]),
+            SqlType::Float32 => (Function::ParseSingle, vec![]),
+            SqlType::Boolean => (Function::ParseBoolean, vec![]),
+            SqlType::Decimal { precision, scale: scale @ 0.. } => (Function::ParseDecimal, vec![precision.into(), scale.into()]),
+            SqlType::Date32 => (Function::ParseDate, vec![]),
+            SqlType::Time(unit) => (Function::ParseTime, vec![unit.per_second()]),
+            SqlType::Timestamp(unit) => (Function::ParseTimestamp, vec![unit.per_second()]),
+            _ => return None,
+        };
+        let lenient = function.lenient().filter(|_| on == OnFailure::Null);
+        let nullable = scope.s.ty(text).nullable || lenient.is_some();
+        let args = [text].into_iter().chain(numbers.into_iter().map(|n| self.number(scope, n))).collect();
+        Some(scope.s.op(Op::Call(lenient.unwrap_or(function), args), Type::new(to, nullable)))
+    }
+
+    /// Casts from and to what counts days or parts of a second, which is a number of the same width.
+    fn time_cast(&mut self, scope: &mut Scope<'_>, value: Value, to: SqlType, on: OnFailure) -> Option<Value> {
+        use SqlType::{Date32, Date64, Duration, Int32, Int64, Time, Timestamp};
+        let ty = scope.s.ty(value);
+        let counts = |unit: TimeUnit| Time(unit).default_repr();
+        match (ty.sql, to) {
+            (Int64, Timestamp(_) | Duration(_) | Date64)
+            | (Timestamp(_) | Duration(_) | Date64, Int64)
+            | (Int32, Date32)
+            | (Date32, Int32) => Some(self.renamed(scope, value, to)),
+            (Int32, Time(unit)) | (Time(unit), Int32) if counts(unit) == Repr::I32 => Some(self.renamed(scope, value, to)),
+            (Int64, Time(unit)) | (Time(unit), Int64) if counts(unit) == Repr::I64 => Some(self.renamed(scope, value, to)),
+            // Floats are cut.
+            (f, Timestamp(_) | Duration(_)) if f.is_integer() || f.is_float() => {
+                let number = self.cast_value(scope, value, Int64, on)?;
+                Some(self.renamed(scope, number, to))
+            }
+            (Timestamp(_) | Duration(_), t) if t.is_integer() || t.is_float() => {
+                let number = self.renamed(scope, value, Int64);
+                self.cast_value(scope, number, t, on)
+            }
+            (Date32, Int64) => {
+                let days = self.renamed(scope, value, Int32);
+                self.cast_value(scope, days, Int64, on)
+            }
+            (Int64, Date32) => {
+                let days = self.checked(scope, value, Int32, on);
+                Some(self.renamed(scope, days, to))
+            }
+            (Date32, Timestamp(unit)) => {
+                // The days of a date32 may be more microseconds than there is room for, but never too many milliseconds.
+                let never_fails = unit.per_second() <= 1_000;
+                self.days_in(scope, value, 86_400 * unit.per_second(), to, never_fails, on)
+            }
+            (Date32, Date64) => self.days_in(scope, value, 86_400_000, to, true, on),
+            (Date64, Date32) => {
+                let number = Type::new(Int64, ty.nullable);
+                let millis = self.renamed(scope, value, Int64);
+                let day = self.number(scope, 86_400_000);
+                let days = scope.s.binary(BinaryOp::Div, millis, day, number);
+                let days = self.checked(scope, days, Int32, on);
+                Some(self.renamed(scope, days, to))
+            }
+            (Timestamp(from), Timestamp(unit)) | (Duration(from), Duration(unit)) => {
+                let number = Type::new(Int64, ty.nullable);
+                let (op, factor) = match unit.per_second() / from.per_second() {
+                    0 => (BinaryOp::Div, from.per_second() / unit.per_second()),
+                    1 => return Some(self.renamed(scope, value, to)),
+                    _ if on == OnFailure::Null => return None,
+                    factor => (BinaryOp::MulChecked, factor),
+                };
+                let count = self.renamed(scope, value, Int64);
+                let factor = self.number(scope, factor);
+                let count = scope.s.binary(op, count, factor, number);
+                Some(self.renamed(scope, count, to))
+            }
+            (Timestamp(unit), Date32) => {
+                let per_second = self.number(scope, unit.per_second());
+                Some(scope.s.op(Op::Call(Function::Day, vec![value, per_second]), Type::new(Date32, ty.nullable)))
+            }
+            _ => None,
+        }
+    }
+
+    /// Days, counted in a unit that there are so many of in a day.
+    fn days_in(
+        &mut self,
+        scope: &mut Scope<'_>,
+        date: Value,
+        per_day: i64,
+        to: SqlType,
+        never_fails: bool,
+        on: OnFailure,
+    ) -> Option<Value> {
+        if !never_fails && on == OnFailure::Null {
+            return None;
+        }
+        let number = Type::new(SqlType::Int64, scope.s.ty(date).nullable);
+        let days = self.renamed(scope, date, SqlType::Int32);
+        let days = scope.s.unary(UnaryOp::Convert, days, number);
+        let unit = self.number(scope, per_day);
+        let op = if never_fails { BinaryOp::Mul } else { BinaryOp::MulChecked };
+        let count = scope.s.binary(op, days, unit, number);
+        Some(self.renamed(scope, count, to))
     }
 }

@@ -237,41 +237,6 @@ impl Lowering {
         args.extend(numbers.map(|number| self.number(scope, number)));
         self.call(scope, expr, Function::TimeAdd, args)
     }
-
-    /// Casts between points in time and numbers.
-    pub(super) fn time_cast(&mut self, scope: &mut Scope<'_>, value: Value, to: SqlType) -> Option<Value> {
-        use SqlType::{Date32, Duration, Int32, Timestamp};
-        let ty = scope.s.ty(value);
-        let number = Type::new(INT64, ty.nullable);
-        let per_day = |unit: TimeUnit| 86_400 * unit.per_second();
-        match (ty.sql, to) {
-            (INT64, Timestamp(_) | Duration(_)) | (Timestamp(_) | Duration(_), INT64) | (Int32, Date32) | (Date32, Int32) => {
-                Some(self.renamed(scope, value, to))
-            }
-            (Date32, Timestamp(unit)) => {
-                let days = self.renamed(scope, value, Int32);
-                let days = scope.s.unary(UnaryOp::Convert, days, number);
-                let unit = self.number(scope, per_day(unit));
-                let count = scope.s.binary(BinaryOp::MulChecked, days, unit, number);
-                Some(self.renamed(scope, count, to))
-            }
-            (Timestamp(from), Timestamp(unit)) => {
-                let count = self.renamed(scope, value, INT64);
-                let (op, factor) = match unit.per_second() / from.per_second() {
-                    0 => (BinaryOp::Div, from.per_second() / unit.per_second()),
-                    factor => (BinaryOp::MulChecked, factor),
-                };
-                let factor = self.number(scope, factor);
-                let count = scope.s.binary(op, count, factor, number);
-                Some(self.renamed(scope, count, to))
-            }
-            (Timestamp(unit), Date32) => {
-                let per_second = self.number(scope, unit.per_second());
-                Some(scope.s.op(Op::Call(Function::Day, vec![value, per_second]), Type::new(Date32, ty.nullable)))
-            }
-            _ => None,
-        }
-    }
 }
 
 /// Whether a function takes a number of some unit as a point in time.

@@ -39,13 +39,14 @@ pub(super) fn eval(frame: &mut Frame<'_>, value: Value, function: Function, args
         ($($repr:ident, $held:ty;)*) => {
             match ty.repr {
                 $(Repr::$repr => <$held>::wrap(results.iter().map(|result| result.lo as $held).collect()),)*
+                Repr::I128 => i128::wrap(results.iter().map(|result| ((u128::from(result.hi) << 64) | u128::from(result.lo)) as i128).collect()),
                 Repr::F32 => f32::wrap(results.iter().map(|result| f64::from_bits(result.lo) as f32).collect()),
                 Repr::F64 => f64::wrap(results.iter().map(|result| f64::from_bits(result.lo)).collect()),
                 Repr::Str => StrRef::wrap(results),
             }
         };
     }
-    let data = held!(Bool, u8; I8, i8; I16, i16; I32, i32; I64, i64; I128, i128;);
+    let data = held!(Bool, u8; I8, i8; I16, i16; I32, i32; I64, i64;);
     let valid = valid.filter(|valid| valid.contains(&0)).map(Rc::new);
     Ok(Rc::new(Vector { data, valid, constant }))
 }

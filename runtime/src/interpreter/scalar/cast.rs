@@ -5,12 +5,29 @@ use std::rc::Rc;
 use stagefuse_ir::abi::ErrorCode;
 use stagefuse_ir::{Repr, SqlType, Type, Value};
 
-use super::{FINE, map_checked};
+use super::{FINE, map_checked, map_or_null};
 use crate::builtins::{f64_to_decimal_value, rescale};
 use crate::error::Error;
-use crate::interpreter::vector::{Vector, map};
+use crate::interpreter::vector::{Prim, Vector, map};
 
 const FAILED: u8 = ErrorCode::Cast as u8;
+
+/// What becomes of a value that does not fit.
+#[derive(Copy, Clone)]
+pub(super) enum OnFailure {
+    /// An error.
+    Raise,
+    /// Null.
+    Null,
+}
+
+/// Applies a function that may fail.
+fn checked<A: Prim, R: Prim>(a: &Vector, (value, on): (Value, OnFailure), f: impl Fn(A) -> (R, u8)) -> Result<Vector, Error> {
+    match on {
+        OnFailure::Raise => map_checked(a, value, f),
+        OnFailure::Null => map_or_null(a, f),
+    }
+}
 
 /// Runs `$go!(held)` for the representation of integers.
 macro_rules! by_repr {
@@ -65,26 +82,27 @@ pub(crate) fn resize(a: &Rc<Vector>, repr: Repr) -> Result<Rc<Vector>, Error> {
 }
 
 /// `convert` and `cast`: what can fail does so where a value does not fit.
-pub(super) fn cast(a: &Rc<Vector>, from: Type, to: Type, value: Value) -> Result<Rc<Vector>, Error> {
+pub(super) fn cast(a: &Rc<Vector>, from: Type, to: Type, value: Value, on: OnFailure) -> Result<Rc<Vector>, Error> {
     use SqlType::Decimal;
+    let place = (value, on);
     if from.sql == to.sql || from.repr == Repr::Str {
         return if a.repr() == to.repr { Ok(Rc::clone(a)) } else { resize(a, to.repr) };
     }
     match (from.sql, to.sql) {
         (SqlType::Float32, SqlType::Float64) => map::<f32, f64>(a, f64::from).map(Rc::new),
         (SqlType::Float64, SqlType::Float32) => map::<f64, f32>(a, |value| value as f32).map(Rc::new),
-        (SqlType::Float32, _) => from_float(&map::<f32, f64>(a, f64::from)?, to, value),
-        (SqlType::Float64, _) => from_float(a, to, value),
+        (SqlType::Float32, _) => from_float(&map::<f32, f64>(a, f64::from)?, to, place),
+        (SqlType::Float64, _) => from_float(a, to, place),
         (_, SqlType::Float32 | SqlType::Float64) => to_float(a, from, to),
         (Decimal { scale, .. }, Decimal { precision, scale: wanted }) => {
             if scale == wanted && precision >= precision_of(from) {
                 return resize(a, to.repr);
             }
-            to_decimal(a, from, i32::from(wanted) - i32::from(scale), precision, to, value)
+            to_decimal(a, from, i32::from(wanted) - i32::from(scale), precision, to, place)
         }
-        (_, Decimal { precision, scale }) => to_decimal(a, from, i32::from(scale), precision, to, value),
-        (Decimal { scale, .. }, _) => decimal_to_int(a, i32::from(scale), to, value),
-        _ => to_int(a, from, to, value),
+        (_, Decimal { precision, scale }) => to_decimal(a, from, i32::from(scale), precision, to, place),
+        (Decimal { scale, .. }, _) => decimal_to_int(a, i32::from(scale), to, place),
+        _ => to_int(a, from, to, place),
     }
 }
 
@@ -110,7 +128,7 @@ fn range(to: Type) -> (i128, i128) {
     }
 }
 
-fn to_int(a: &Vector, from: Type, to: Type, value: Value) -> Result<Rc<Vector>, Error> {
+fn to_int(a: &Vector, from: Type, to: Type, place: (Value, OnFailure)) -> Result<Rc<Vector>, Error> {
     let (low, high) = range(to);
     let (from_low, from_high) = range(from);
     let always = from_low >= low && from_high <= high;
@@ -121,7 +139,7 @@ fn to_int(a: &Vector, from: Type, to: Type, value: Value) -> Result<Rc<Vector>, 
                     if always {
                         map::<$held, $to>(a, |value| (value as $meant) as $to)
                     } else {
-                        map_checked::<$held, $to>(a, value, |value| {
+                        checked::<$held, $to>(a, place, |value| {
                             let wide = (value as $meant) as i128;
                             (value as $meant as $to, if wide < low || wide > high { FAILED } else { FINE })
                         })
@@ -155,7 +173,7 @@ fn narrowed(numbers: Vector, to: Type) -> Result<Rc<Vector>, Error> {
     resize(&Rc::new(numbers), to.repr)
 }
 
-fn to_decimal(a: &Vector, from: Type, shift: i32, precision: u8, to: Type, value: Value) -> Result<Rc<Vector>, Error> {
+fn to_decimal(a: &Vector, from: Type, shift: i32, precision: u8, to: Type, place: (Value, OnFailure)) -> Result<Rc<Vector>, Error> {
     let precision = i32::from(precision);
     // Most casts go from a small integer or the like, and multiply without a check that could fail.
     let factor = u32::try_from(shift).ok().and_then(|shift| 10i128.checked_pow(shift)).filter(|factor| *factor < 1 << 62);
@@ -163,11 +181,11 @@ fn to_decimal(a: &Vector, from: Type, shift: i32, precision: u8, to: Type, value
     macro_rules! go {
         ($held:ty, $meant:ty) => {
             match factor {
-                Some(factor) if size_of::<$held>() <= 8 => map_checked::<$held, i128>(a, value, |value| {
+                Some(factor) if size_of::<$held>() <= 8 => checked::<$held, i128>(a, place, |value| {
                     let scaled = ((value as $meant) as i128).wrapping_mul(factor);
                     (scaled, if scaled >= limit || scaled <= -limit { FAILED } else { FINE })
                 }),
-                _ => map_checked::<$held, i128>(a, value, |value| match rescale((value as $meant) as i128, shift, precision) {
+                _ => checked::<$held, i128>(a, place, |value| match rescale((value as $meant) as i128, shift, precision) {
                     Some(value) => (value, FINE),
                     None => (0, FAILED),
                 }),
@@ -177,11 +195,11 @@ fn to_decimal(a: &Vector, from: Type, shift: i32, precision: u8, to: Type, value
     narrowed(by_meaning!(from, go)?, to)
 }
 
-fn decimal_to_int(a: &Rc<Vector>, scale: i32, to: Type, value: Value) -> Result<Rc<Vector>, Error> {
+fn decimal_to_int(a: &Rc<Vector>, scale: i32, to: Type, place: (Value, OnFailure)) -> Result<Rc<Vector>, Error> {
     let (low, high) = range(to);
     let power = 10i128.checked_pow(scale.unsigned_abs());
     let wide = resize(a, Repr::I128)?;
-    let numbers = map_checked::<i128, i128>(&wide, value, |value| {
+    let numbers = checked::<i128, i128>(&wide, place, |value| {
         let number = match power {
             Some(power) if scale >= 0 => Some(value / power),
             Some(power) => value.checked_mul(power),
@@ -196,14 +214,14 @@ fn decimal_to_int(a: &Rc<Vector>, scale: i32, to: Type, value: Value) -> Result<
     narrowed(numbers, to)
 }
 
-fn from_float(a: &Vector, to: Type, value: Value) -> Result<Rc<Vector>, Error> {
+fn from_float(a: &Vector, to: Type, place: (Value, OnFailure)) -> Result<Rc<Vector>, Error> {
     let numbers = match to.sql {
-        SqlType::Decimal { precision, scale } => map_checked::<f64, i128>(a, value, |value| {
+        SqlType::Decimal { precision, scale } => checked::<f64, i128>(a, place, |value| {
             f64_to_decimal_value(value, precision.into(), scale.into()).map_or((0, FAILED), |value| (value, FINE))
         })?,
         _ => {
             let (low, high) = range(to);
-            map_checked::<f64, i128>(a, value, |value| {
+            checked::<f64, i128>(a, place, |value| {
                 // Truncated first: what lies less than one beyond the range still fits. NaN and infinities saturate to numbers that do not.
                 let number = value.trunc();
                 let fits = number.is_finite() && number as i128 >= low && number as i128 <= high;

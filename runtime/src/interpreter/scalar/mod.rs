@@ -17,6 +17,7 @@ use std::rc::Rc;
 use stagefuse_ir::abi::{ErrorCode, StrRef};
 use stagefuse_ir::{BinaryOp, EntityRef, Lit, Op, Repr, UnaryOp, Value};
 
+use self::cast::OnFailure;
 use super::level::Frame;
 use super::opaque;
 use super::vector::{Arg, Buf, Prim, Vector};
@@ -40,7 +41,8 @@ pub(crate) fn eval(frame: &mut Frame<'_>, value: Value, op: &Op) -> Result<Rc<Ve
                 UnaryOp::IsTrue => boolean::is_true(&vector),
                 // Whoever reads a value that is not nullable does not look at its validity.
                 UnaryOp::AssumeValid => Ok(vector),
-                UnaryOp::Convert | UnaryOp::Cast => cast::cast(&vector, from, ty, value),
+                UnaryOp::Convert | UnaryOp::Cast => cast::cast(&vector, from, ty, value, OnFailure::Raise),
+                UnaryOp::TryCast => cast::cast(&vector, from, ty, value, OnFailure::Null),
                 UnaryOp::Neg | UnaryOp::NegChecked | UnaryOp::Abs => arith::unary(*op, &vector, from, ty, value),
                 UnaryOp::Year | UnaryOp::Month | UnaryOp::Day => date::part(*op, &vector),
                 UnaryOp::CharLength => string::char_length(&vector),
@@ -112,6 +114,25 @@ fn map_checked<A: Prim, R: Prim>(a: &Vector, value: Value, f: impl Fn(A) -> (R, 
         raise(&result, value, rows, |row| f(values.at(row)).1)?;
     }
     Ok(result)
+}
+
+/// Applies a function whose failures are nulls.
+fn map_or_null<A: Prim, R: Prim>(a: &Vector, f: impl Fn(A) -> (R, u8)) -> Result<Vector, Error> {
+    let (mut fits, mut out) = (Buf::<u8>::new(), Buf::<R>::new());
+    let mut one = |a: A| {
+        let (result, code) = f(a);
+        out.push(result);
+        fits.push(u8::from(code == FINE));
+    };
+    match a.arg::<A>()? {
+        Arg::Const(a) => one(a),
+        Arg::Slice(a) => a.iter().for_each(|a| one(*a)),
+    }
+    if let Some(valid) = &a.valid {
+        fits.iter_mut().zip(valid.iter()).for_each(|(fits, valid)| *fits &= valid);
+    }
+    let valid = fits.contains(&0).then(|| Rc::new(fits));
+    Ok(Vector { data: R::wrap(out), valid, constant: a.constant })
 }
 
 /// Applies a function of two operands that may fail.
