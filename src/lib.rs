@@ -56,6 +56,7 @@ mod fallback;
 #[doc(hidden)]
 pub mod fuzz;
 mod lower;
+mod profile;
 mod report;
 mod rule;
 mod session;
@@ -64,7 +65,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use config::{Count, Mode, Number, OptLevel, StagefuseConfig, Switch, TINY_INPUT_ROWS};
+pub use config::{Count, Mode, Number, OptLevel, Perf, StagefuseConfig, Switch, TINY_INPUT_ROWS};
 pub use error::Error;
 pub use exec::{CompiledExec, EngineKind, Progress, RowsProcessed, StageMetrics};
 pub use explain::Dump;

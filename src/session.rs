@@ -4,19 +4,21 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use arrow::array::{RecordBatch, StringArray};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::catalog::TableProvider;
 use datafusion::common::{DataFusionError, TableReference};
 use datafusion::datasource::MemTable;
 use datafusion::execution::SessionStateBuilder;
+use datafusion::physical_plan::analyze::AnalyzeExec;
 use datafusion::physical_plan::{ExecutionPlan, collect};
 use datafusion::prelude::{CsvReadOptions, DataFrame, JsonReadOptions, ParquetReadOptions, SessionConfig, SessionContext};
 
 use crate::config::{Mode, StagefuseConfig};
 use crate::error::Error;
 use crate::exec::{Progress, RowsProcessed, StageMetrics};
-use crate::explain::{self, Dump};
+use crate::explain::{self, Codegen, Dump, Effort, Form};
+use crate::profile;
 use crate::report::{Report, Times};
 use crate::rule::StagefuseBuilder;
 use crate::sql::{self, Statement};
@@ -176,7 +178,7 @@ impl Session {
     async fn plan(&self, statement: Statement) -> Result<Query, Error> {
         let (text, codegen) = match statement {
             Statement::Plain(text) => (text, None),
-            Statement::ExplainCodegen(dump, text) => (text, Some(dump)),
+            Statement::ExplainCodegen(codegen, text) => (text, Some(codegen)),
             // These act at once, as SET does, and yield nothing.
             Statement::Cache(table) => {
                 self.cache_table(&table).await?;
@@ -223,7 +225,7 @@ pub struct Query {
     /// Time from text to logical plan.
     parsing: Duration,
     /// `EXPLAIN CODEGEN` of the query, and what to show.
-    codegen: Option<Option<Dump>>,
+    codegen: Option<Codegen>,
     /// The physical plan that ran last.
     plan: Mutex<Option<Arc<dyn ExecutionPlan>>>,
 }
@@ -234,12 +236,55 @@ impl Query {
     /// # Errors
     /// What planning and running raise.
     pub async fn collect(&self) -> Result<Vec<RecordBatch>, Error> {
-        let plan = self.physical().await?;
-        if let Some(dump) = self.codegen {
-            return Ok(vec![table(&explain::sections(&plan, dump))?]);
+        if let Some(codegen) = self.codegen {
+            return Ok(vec![table(&self.codegen(codegen).await?)?]);
         }
+        let plan = self.physical().await?;
         *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&plan));
-        Ok(collect(plan, Arc::new(self.frame.task_ctx())).await?)
+        let mut batches = collect(Arc::clone(&plan), Arc::new(self.frame.task_ctx())).await?;
+        if plan.is::<AnalyzeExec>() {
+            self.add_stages(&plan, &mut batches)?;
+        }
+        Ok(batches)
+    }
+
+    /// `EXPLAIN CODEGEN` of the query.
+    async fn codegen(&self, Codegen { effort, form }: Codegen) -> Result<Vec<(String, String)>, Error> {
+        match form {
+            Form::Html => Ok(vec![("html".to_string(), self.reported(effort).await?.html())]),
+            Form::Json => Ok(vec![("json".to_string(), format!("{:#}", self.reported(effort).await?.json()))]),
+            Form::Text | Form::Verbose | Form::Dump(_) => {
+                let plan = self.physical().await?;
+                match effort {
+                    Effort::Plan => Ok(explain::sections(&plan, form, false)),
+                    Effort::Analyze => {
+                        self.run(Arc::clone(&plan)).await?;
+                        Ok(explain::sections(&plan, form, true))
+                    }
+                    Effort::Profile => {
+                        self.run(Arc::clone(&plan)).await?;
+                        let mut sections = explain::sections(&plan, form, true);
+                        sections.push(("profile".to_string(), explain::hot(self.profile().await?.json())));
+                        Ok(sections)
+                    }
+                }
+            }
+        }
+    }
+
+    /// What the stages did, below what DataFusion says of a plan that it analysed.
+    fn add_stages(&self, plan: &Arc<dyn ExecutionPlan>, batches: &mut Vec<RecordBatch>) -> Result<(), Error> {
+        let Some(stages) = explain::stage_table(plan) else { return Ok(()) };
+        let first = batches.first().filter(|batch| batch.num_columns() == 2 && batch.num_rows() > 0);
+        let text = first.and_then(|batch| batch.column(1).as_string_opt::<i32>()).map(|texts| texts.value(0));
+        // Whoever asked for JSON reads it with a parser.
+        if let (Some(batch), Some(text)) = (first, text)
+            && !text.trim_start().starts_with(['[', '{'])
+        {
+            let columns: Vec<ArrayRef> = vec![Arc::new(StringArray::from(vec!["Stages"])), Arc::new(StringArray::from(vec![stages]))];
+            batches.push(RecordBatch::try_new(batch.schema(), columns).map_err(DataFusionError::from)?);
+        }
+        Ok(())
     }
 
     /// A fresh physical plan.
@@ -250,12 +295,22 @@ impl Query {
         Ok(self.frame.clone().create_physical_plan().await?)
     }
 
-    /// The plan and the stages, as text: engines, reasons of fallbacks, IR.
+    /// The plan in short and the stages, as text that fits a screen: engines, reasons of fallbacks, what each stage does. What `EXPLAIN CODEGEN` shows.
     ///
     /// # Errors
     /// What planning raises.
     pub async fn explain(&self) -> Result<String, Error> {
-        Ok(text(&explain::sections(&self.physical().await?, None)))
+        Ok(explain::overview(&self.physical().await?, false))
+    }
+
+    /// Runs the query, its rows thrown away, and explains it with the rows and times of its stages. What `EXPLAIN CODEGEN ANALYZE` shows.
+    ///
+    /// # Errors
+    /// What planning and running raise.
+    pub async fn explain_analyze(&self) -> Result<String, Error> {
+        let plan = self.physical().await?;
+        self.run(Arc::clone(&plan)).await?;
+        Ok(explain::overview(&plan, true))
     }
 
     /// The stages in some form.
@@ -263,7 +318,7 @@ impl Query {
     /// # Errors
     /// What planning raises.
     pub async fn dump(&self, dump: Dump) -> Result<String, Error> {
-        Ok(text(&explain::sections(&self.physical().await?, Some(dump))))
+        Ok(text(&explain::sections(&self.physical().await?, Form::Dump(dump), false)))
     }
 
     /// Runs the query, its rows thrown away, and reports what became of it.
@@ -283,7 +338,16 @@ impl Query {
     /// # Errors
     /// What planning and running raise.
     pub async fn report(&self) -> Result<Report, Error> {
-        self.reported(true).await
+        self.reported(Effort::Analyze).await
+    }
+
+    /// Runs the query again and again for about two seconds, its rows thrown away, and reports where the time goes, down to instructions.
+    /// Every other run is without samples, so that the report says what measuring costs.
+    ///
+    /// # Errors
+    /// What planning and running raise; where the machine has no profiles (they need Linux on x86-64 or aarch64), or another query is being profiled.
+    pub async fn profile(&self) -> Result<Report, Error> {
+        self.reported(Effort::Profile).await
     }
 
     /// Reports what would become of the query, without running it.
@@ -291,22 +355,39 @@ impl Query {
     /// # Errors
     /// What planning raises.
     pub async fn report_plan(&self) -> Result<Report, Error> {
-        self.reported(false).await
+        self.reported(Effort::Plan).await
     }
 
-    async fn reported(&self, run: bool) -> Result<Report, Error> {
+    async fn reported(&self, effort: Effort) -> Result<Report, Error> {
         let start = Instant::now();
-        let physical = self.physical().await?;
+        let mut physical = self.physical().await?;
         let mut times = Times { plan: self.parsing + start.elapsed(), run: None };
-        if run {
-            // Compiled ahead, so that compiling does not count as running.
-            explain::compiled_nodes(&physical).into_iter().for_each(|node| drop(node.stages()));
-            let start = Instant::now();
-            collect(Arc::clone(&physical), Arc::new(self.frame.task_ctx())).await?;
-            times.run = Some(start.elapsed());
+        let mut profile = None;
+        match effort {
+            Effort::Plan => {}
+            Effort::Analyze => {
+                // Compiled ahead, so that compiling does not count as running.
+                explain::compiled_nodes(&physical).into_iter().for_each(|node| drop(node.stages()));
+                let start = Instant::now();
+                self.run(Arc::clone(&physical)).await?;
+                times.run = Some(start.elapsed());
+            }
+            Effort::Profile => {
+                let (measured, last) = profile::measure(|| self.physical(), |plan| self.run(plan)).await?;
+                times.run = Some(last.took);
+                physical = last.plan;
+                profile = Some(measured);
+            }
         }
         let config = StagefuseConfig::of(self.frame.task_ctx().session_config().options());
-        Ok(Report::new(&self.text, &physical, &config, times))
+        Ok(Report::new(&self.text, &physical, &config, times, profile.as_ref()))
+    }
+
+    /// Runs a plan, its rows thrown away.
+    async fn run(&self, plan: Arc<dyn ExecutionPlan>) -> Result<(), Error> {
+        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&plan));
+        collect(plan, Arc::new(self.frame.task_ctx())).await?;
+        Ok(())
     }
 
     /// What every stage is, and did when the query ran last, in plan order. Empty before the first run.
