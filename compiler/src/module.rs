@@ -174,10 +174,11 @@ fn build(module: &mut JITModule, program: &Program, stage: Stage, options: &Opti
     let mut signature = Signature::new(module.isa().default_call_conv());
     signature.params.extend([AbiParam::new(types::I64), AbiParam::new(types::I64)]);
     signature.returns.push(AbiParam::new(types::I32));
-    let id = module.declare_function("stage", Linkage::Export, &signature).map_err(backend)?;
+    let name = format!("{}::{stage} {}", options.label, program.stages[stage].name.replace(char::is_control, " "));
+    let id = module.declare_function(&name, Linkage::Export, &signature).map_err(backend)?;
     let mut parts = parts.to_vec();
     for (number, part) in parts.iter_mut().enumerate().skip(1) {
-        part.function = Some(module.declare_function(&format!("part{number}"), Linkage::Local, &signature).map_err(backend)?);
+        part.function = Some(module.declare_function(&format!("{name} part {number}"), Linkage::Local, &signature).map_err(backend)?);
     }
     let mut built = Built { bytes: 0, ranges: vec![], listing: options.dump.then(Listing::default) };
     let ids: Vec<FuncId> = (0..parts.len().max(1)).map(|number| parts.get(number).and_then(|part| part.function).unwrap_or(id)).collect();

@@ -24,6 +24,8 @@ pub struct Options {
     pub always_split: bool,
     /// Whether the texts of the Cranelift IR and of the machine code are kept.
     pub dump: bool,
+    /// What the names of functions begin with, for debuggers and profilers. It makes no other code.
+    pub label: String,
     /// Whether those texts name operator and operation of each group of instructions.
     pub comments: bool,
 }
@@ -37,6 +39,7 @@ impl Default for Options {
             split_by_operator: true,
             always_split: false,
             dump: false,
+            label: "stagefuse".to_string(),
             comments: true,
         }
     }

@@ -3,6 +3,7 @@
 //! `map` appends to `/tmp/perf-PID.map`, which `perf report` reads by itself. `jitdump` writes `jit-PID.dump`, with the code itself, for `perf inject --jit`, after which
 //! `perf annotate` shows the instructions. docs/profiling.md goes through it step by step.
 
+use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::ops::Range;
@@ -18,24 +19,43 @@ use crate::config::Perf;
 /// Programs that were named so far.
 static PROGRAMS: AtomicUsize = AtomicUsize::new(0);
 
+/// Functions that have a name: code that is found again keeps it.
+static NAMED: Mutex<Option<HashSet<(Range<usize>, String)>>> = Mutex::new(None);
+
 static DUMP: Mutex<Option<Dump>> = Mutex::new(None);
+
+/// What the names of a program's functions begin with, if it is compiled now.
+pub(super) fn label(perf: Perf) -> String {
+    match perf {
+        Perf::Off => "stagefuse".to_string(),
+        Perf::Map | Perf::Jitdump => format!("stagefuse::q{}", PROGRAMS.load(Ordering::Relaxed) + 1),
+    }
+}
 
 /// Names the functions of a program's stages. That a file cannot be written is logged: it is no reason for a query to fail.
 pub(super) fn name(program: &Program, prepared: &[Prepared], perf: Perf) {
     if perf == Perf::Off {
         return;
     }
-    let number = PROGRAMS.fetch_add(1, Ordering::Relaxed) + 1;
-    let functions = program.stages.iter().zip(prepared).flat_map(|((stage, decl), prepared)| {
+    let label = label(perf);
+    let mut named = NAMED.lock().unwrap_or_else(PoisonError::into_inner);
+    let named = named.get_or_insert_default();
+    let mut functions = vec![];
+    for ((stage, decl), prepared) in program.stages.iter().zip(prepared) {
         let ranges = prepared.outcome.as_ref().map(|stage| stage.ranges()).unwrap_or_default();
-        ranges.iter().enumerate().map(move |(part, range)| {
+        for (part, range) in ranges.iter().enumerate() {
             let part = if part == 0 { String::new() } else { format!(" part {part}") };
             // A line of the map is a name: no line breaks.
-            let name = decl.name.replace(char::is_control, " ");
-            (format!("stagefuse::q{number}::{stage} {name}{part}"), range.clone())
-        })
-    });
-    let functions: Vec<(String, Range<usize>)> = functions.collect();
+            let own = format!("{stage} {}{part}", decl.name.replace(char::is_control, " "));
+            if named.insert((range.clone(), own.clone())) {
+                functions.push((format!("{label}::{own}"), range.clone()));
+            }
+        }
+    }
+    if functions.is_empty() {
+        return;
+    }
+    PROGRAMS.fetch_add(1, Ordering::Relaxed);
     let written = match perf {
         Perf::Off => Ok(()),
         Perf::Map => map(&functions),

@@ -44,7 +44,7 @@ impl Prepared {
 /// Chooses an engine for every stage, and compiles.
 pub(crate) fn prepare(lowered: &Lowered, config: &StagefuseConfig) -> Vec<Prepared> {
     let program = &lowered.program;
-    let options = options(config);
+    let options = Options { label: perf::label(config.perf), ..options(config) };
     let mut tiny: PrimaryMap<Stage, Option<usize>> = PrimaryMap::new();
     let mut prepared = vec![];
     let key = config.code_cache.get().then(|| cache::key(program, &options));
