@@ -75,6 +75,18 @@ choice! {
     }
 }
 
+choice! {
+    /// Names of generated code for Linux's `perf`: `stagefuse.perf`.
+    Perf, "stagefuse.perf" {
+        /// None.
+        Off = "off",
+        /// `/tmp/perf-PID.map`: names for `perf report`.
+        Map = "map",
+        /// `jit-PID.dump` in the working directory: names and code, for `perf inject --jit`.
+        Jitdump = "jitdump",
+    }
+}
+
 /// In mode `auto` a stage whose input is known to have fewer rows is interpreted: compiling it would take longer than running it.
 pub const TINY_INPUT_ROWS: usize = 4096;
 
@@ -236,6 +248,8 @@ settings! {
         dump_max_lines: Count = Count(1000),
         /// How hard the code generator tries: 'none' or 'speed'.
         opt_level: OptLevel = OptLevel::Speed,
+        /// Names of generated code for Linux's perf: 'off', 'map' (/tmp/perf-PID.map) or 'jitdump' (jit-PID.dump in the working directory).
+        perf: Perf = Perf::Off,
         /// For tests of Stagefuse: if not 0, morsels have at most this many rows, tables start tiny, and native code and the interpreter take turns.
         test_paths: Number = Number(0),
         /// For tests of Stagefuse: whether there are but four different hashes, so that most keys collide.

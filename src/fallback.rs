@@ -60,44 +60,86 @@ impl FallbackReason {
     pub fn is_choice(&self) -> bool {
         matches!(self, FallbackReason::TinyInput { .. } | FallbackReason::Requested)
     }
+
+    /// Why the stage is not native.
+    pub fn cause(&self) -> String {
+        match self {
+            FallbackReason::MaxFields { fields, limit } => {
+                format!("the stage has {fields} fields, more than stagefuse.max_fields = {limit}")
+            }
+            FallbackReason::CodeTooLarge { bytes, limit } => {
+                format!("the stage takes {bytes} bytes of code, more than stagefuse.max_code_bytes = {limit}")
+            }
+            FallbackReason::OpaqueExpression { names } => {
+                let names = names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>();
+                format!("only DataFusion can evaluate {}", names.join(", "))
+            }
+            FallbackReason::Unsupported { what } => format!("the compiler does not support {what}"),
+            FallbackReason::Backend { message } => format!("the code generator failed: {message}"),
+            FallbackReason::TinyInput { rows, limit } => format!("the input has {rows} rows, fewer than {limit}"),
+            FallbackReason::OutOfMemory => {
+                "the stages ran out of memory, and DataFusion's operators, which can spill, took over".to_string()
+            }
+            FallbackReason::Failed { message } => format!(
+                "an expression failed ({message}), and DataFusion's operators took over, which may not evaluate it for the same rows"
+            ),
+            FallbackReason::Overflow => "a value did not fit its type, and DataFusion's operators took over".to_string(),
+            FallbackReason::Requested => "stagefuse.mode = 'interpreted' asks for it".to_string(),
+        }
+    }
+
+    /// What to change to have the stage run native.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            FallbackReason::MaxFields { .. } => "raise the setting or select fewer columns",
+            FallbackReason::CodeTooLarge { .. } => "raise the setting or split the expression",
+            FallbackReason::OpaqueExpression { .. } => "write the expression with functions that Stagefuse compiles",
+            FallbackReason::Unsupported { .. } => "rewrite that part of the query to have the stage compiled",
+            FallbackReason::Backend { .. } => "please report this; stagefuse.mode = 'interpreted' avoids it",
+            FallbackReason::TinyInput { .. } => "stagefuse.mode = 'compiled' compiles it all the same",
+            FallbackReason::OutOfMemory => "raise datafusion.runtime.memory_limit",
+            FallbackReason::Failed { .. } => "exclude those rows ahead of it",
+            FallbackReason::Overflow => "cast to a wider type before adding up",
+            FallbackReason::Requested => "set it to 'compiled' or 'auto'",
+        }
+    }
+
+    /// One of each.
+    #[cfg(test)]
+    pub(crate) fn examples() -> Vec<FallbackReason> {
+        let text = || "something <i>odd</i> & \"quoted\"".to_string();
+        let all = vec![
+            FallbackReason::MaxFields { fields: 300, limit: 200 },
+            FallbackReason::CodeTooLarge { bytes: 70_000, limit: 65_536 },
+            FallbackReason::OpaqueExpression { names: vec![text(), "f(x)".to_string()] },
+            FallbackReason::Unsupported { what: text() },
+            FallbackReason::Backend { message: text() },
+            FallbackReason::TinyInput { rows: 3, limit: 4096 },
+            FallbackReason::Requested,
+            FallbackReason::OutOfMemory,
+            FallbackReason::Failed { message: text() },
+            FallbackReason::Overflow,
+        ];
+        // Whoever adds a reason is sent here by the compiler, and adds an example.
+        let number = |reason: &FallbackReason| match reason {
+            FallbackReason::MaxFields { .. } => 0,
+            FallbackReason::CodeTooLarge { .. } => 1,
+            FallbackReason::OpaqueExpression { .. } => 2,
+            FallbackReason::Unsupported { .. } => 3,
+            FallbackReason::Backend { .. } => 4,
+            FallbackReason::TinyInput { .. } => 5,
+            FallbackReason::Requested => 6,
+            FallbackReason::OutOfMemory => 7,
+            FallbackReason::Failed { .. } => 8,
+            FallbackReason::Overflow => 9,
+        };
+        assert!(all.iter().map(number).eq(0..10), "an example for each reason, in order");
+        all
+    }
 }
 
 impl Display for FallbackReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            FallbackReason::MaxFields { fields, limit } => write!(
-                f,
-                "the stage has {fields} fields, more than stagefuse.max_fields = {limit}: raise the setting or select fewer columns"
-            ),
-            FallbackReason::CodeTooLarge { bytes, limit } => write!(
-                f,
-                "the stage takes {bytes} bytes of code, more than stagefuse.max_code_bytes = {limit}: raise the setting or split the expression"
-            ),
-            FallbackReason::OpaqueExpression { names } => write!(
-                f,
-                "only DataFusion can evaluate {}: write the expression with functions that Stagefuse compiles",
-                names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
-            ),
-            FallbackReason::Unsupported { what } => {
-                write!(f, "the compiler does not support {what}: rewrite that part of the query to have the stage compiled")
-            }
-            FallbackReason::Backend { message } => {
-                write!(f, "the code generator failed: {message}: please report this; stagefuse.mode = 'interpreted' avoids it")
-            }
-            FallbackReason::TinyInput { rows, limit } => {
-                write!(f, "the input has {rows} rows, fewer than {limit}: stagefuse.mode = 'compiled' compiles it all the same")
-            }
-            FallbackReason::OutOfMemory => f.write_str(
-                "the stages ran out of memory, and DataFusion's operators, which can spill, took over: raise datafusion.runtime.memory_limit",
-            ),
-            FallbackReason::Failed { message } => write!(
-                f,
-                "an expression failed ({message}), and DataFusion's operators took over, which may not evaluate it for the same rows: exclude those rows ahead of it"
-            ),
-            FallbackReason::Overflow => f.write_str(
-                "a value did not fit its type, and DataFusion's operators took over: cast to a wider type before adding up",
-            ),
-            FallbackReason::Requested => f.write_str("stagefuse.mode = 'interpreted' asks for it: set it to 'compiled' or 'auto'"),
-        }
+        write!(f, "{}: {}", self.cause(), self.remedy())
     }
 }

@@ -57,6 +57,8 @@ mod fallback;
 pub mod fuzz;
 mod lower;
 mod plans;
+mod profile;
+mod query;
 mod report;
 mod rule;
 mod session;
@@ -65,12 +67,13 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use config::{Count, Mode, Number, OptLevel, StagefuseConfig, Switch, TINY_INPUT_ROWS};
+pub use config::{Count, Mode, Number, OptLevel, Perf, StagefuseConfig, Switch, TINY_INPUT_ROWS};
 pub use error::Error;
 pub use exec::{CompiledExec, EngineKind, Progress, RowsProcessed, StageMetrics};
 pub use explain::Dump;
 pub use fallback::FallbackReason;
+pub use query::Query;
 pub use report::{Report, SCHEMA_VERSION};
 pub use rule::{StagefuseBuilder, StagefuseRule, with_stagefuse};
-pub use session::{Query, Session, SessionBuilder};
+pub use session::{Session, SessionBuilder};
 pub use table::CachedTable;

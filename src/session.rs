@@ -1,24 +1,20 @@
 //! `Session`: SQL in, record batches out.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use arrow::array::{RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::array::RecordBatch;
 use datafusion::catalog::TableProvider;
-use datafusion::common::{DataFusionError, TableReference};
+use datafusion::common::TableReference;
 use datafusion::datasource::MemTable;
 use datafusion::execution::SessionStateBuilder;
-use datafusion::physical_plan::{ExecutionPlan, collect};
 use datafusion::prelude::{CsvReadOptions, JsonReadOptions, ParquetReadOptions, SessionConfig, SessionContext};
 
 use crate::config::{Mode, StagefuseConfig};
 use crate::error::Error;
-use crate::exec::{Progress, RowsProcessed, StageMetrics};
-use crate::explain::{self, Dump};
 use crate::plans::{Planned, Plans};
-use crate::report::{Report, Times};
+use crate::query::Query;
 use crate::rule::StagefuseBuilder;
 use crate::sql::{self, Statement};
 use crate::table::CachedTable;
@@ -192,7 +188,7 @@ impl Session {
     async fn plan(&self, statement: Statement) -> Result<Query, Error> {
         let (text, codegen) = match statement {
             Statement::Plain(text) => (text, None),
-            Statement::ExplainCodegen(dump, text) => (text, Some(dump)),
+            Statement::ExplainCodegen(codegen, text) => (text, Some(codegen)),
             // These act at once, as SET does, and yield nothing.
             Statement::Cache(table) => {
                 self.cache_table(&table).await?;
@@ -232,176 +228,4 @@ fn evenly(batches: Vec<RecordBatch>, partitions: usize) -> Vec<Vec<RecordBatch>>
         seen += batch.num_rows();
     }
     parts
-}
-
-/// A planned statement.
-pub struct Query {
-    text: String,
-    planned: Arc<Planned>,
-    /// Time from text to logical plan.
-    parsing: Duration,
-    /// `EXPLAIN CODEGEN` of the query, and what to show.
-    codegen: Option<Option<Dump>>,
-    last: Mutex<Option<Execution>>,
-}
-
-/// A run of a query.
-struct Execution {
-    plan: Arc<dyn ExecutionPlan>,
-    /// Time from logical to physical plan.
-    planning: Duration,
-    /// Whether it has come to its end.
-    complete: bool,
-}
-
-impl Query {
-    fn new(text: String, planned: Arc<Planned>, codegen: Option<Option<Dump>>, parsing: Duration) -> Query {
-        Query { text, planned, parsing, codegen, last: Mutex::default() }
-    }
-
-    /// Runs the query. It can be run again.
-    ///
-    /// # Errors
-    /// What planning and running raise.
-    pub async fn collect(&self) -> Result<Vec<RecordBatch>, Error> {
-        self.let_go();
-        let start = Instant::now();
-        let plan = self.physical().await?;
-        if let Some(dump) = self.codegen {
-            return Ok(vec![table(&explain::sections(&plan, dump))?]);
-        }
-        let planning = start.elapsed();
-        *self.last() = Some(Execution { plan: Arc::clone(&plan), planning, complete: false });
-        let batches = collect(plan, self.planned.context()).await?;
-        self.last().iter_mut().for_each(|last| last.complete = true);
-        Ok(batches)
-    }
-
-    fn last(&self) -> MutexGuard<'_, Option<Execution>> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Lets the plan of the last run be run by another query of the same text.
-    fn let_go(&self) {
-        let last = self.last().take();
-        if let Some(Execution { plan, complete: true, .. }) = last {
-            self.planned.give_back(plan);
-        }
-    }
-
-    /// A physical plan that nobody else runs.
-    ///
-    /// # Errors
-    /// What planning raises.
-    pub async fn physical(&self) -> Result<Arc<dyn ExecutionPlan>, Error> {
-        Ok(self.planned.physical().await?)
-    }
-
-    /// The columns of the answer. `EXPLAIN CODEGEN` has others than the query that it explains.
-    pub fn schema(&self) -> SchemaRef {
-        match self.last().as_ref() {
-            Some(last) => last.plan.schema(),
-            None => Arc::clone(self.planned.frame().schema().inner()),
-        }
-    }
-
-    /// Time from the text to the physical plan of the last run; to the logical plan before the first one.
-    pub fn planning_time(&self) -> Duration {
-        self.parsing + self.last().as_ref().map_or(Duration::ZERO, |last| last.planning)
-    }
-
-    /// The plan and the stages, as text: engines, reasons of fallbacks, IR.
-    ///
-    /// # Errors
-    /// What planning raises.
-    pub async fn explain(&self) -> Result<String, Error> {
-        Ok(text(&explain::sections(&self.physical().await?, None)))
-    }
-
-    /// The stages in some form.
-    ///
-    /// # Errors
-    /// What planning raises.
-    pub async fn dump(&self, dump: Dump) -> Result<String, Error> {
-        Ok(text(&explain::sections(&self.physical().await?, Some(dump))))
-    }
-
-    /// Runs the query, its rows thrown away, and reports what became of it.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> Result<(), stagefuse::Error> {
-    /// # let session = stagefuse::Session::new();
-    /// let query = session.sql("SELECT x + 1 AS y FROM (VALUES (1), (2)) AS t(x) WHERE x > 1").await?;
-    /// let report = query.report().await?;
-    /// assert_eq!(report.json()["schema"], "stagefuse-report");
-    /// assert!(report.html().starts_with("<!doctype html>"));
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// What planning and running raise.
-    pub async fn report(&self) -> Result<Report, Error> {
-        self.reported(true).await
-    }
-
-    /// Reports what would become of the query, without running it.
-    ///
-    /// # Errors
-    /// What planning raises.
-    pub async fn report_plan(&self) -> Result<Report, Error> {
-        self.reported(false).await
-    }
-
-    async fn reported(&self, run: bool) -> Result<Report, Error> {
-        let start = Instant::now();
-        let physical = self.physical().await?;
-        let mut times = Times { plan: self.parsing + start.elapsed(), run: None };
-        if run {
-            // Compiled ahead, so that compiling does not count as running.
-            explain::compiled_nodes(&physical).into_iter().for_each(|node| drop(node.stages()));
-            let start = Instant::now();
-            collect(Arc::clone(&physical), self.planned.context()).await?;
-            times.run = Some(start.elapsed());
-        }
-        let config = StagefuseConfig::of(self.planned.context().session_config().options());
-        Ok(Report::new(&self.text, &physical, &config, times))
-    }
-
-    /// What every stage is, and did when the query ran last, in plan order. Empty before the first run.
-    ///
-    /// # Errors
-    /// None today.
-    pub fn metrics(&self) -> Result<Vec<StageMetrics>, Error> {
-        Ok(self.last().iter().flat_map(|last| explain::compiled_nodes(&last.plan)).flat_map(|node| node.stages()).collect())
-    }
-
-    /// How far the query has come, if it runs.
-    pub fn progress(&self) -> Progress {
-        self.last().as_ref().map(|last| Progress::of(&last.plan)).unwrap_or_default()
-    }
-
-    /// How many rows each engine processed when the query ran last.
-    pub fn rows_processed(&self) -> RowsProcessed {
-        self.last().as_ref().map(|last| RowsProcessed::of(&last.plan)).unwrap_or_default()
-    }
-}
-
-impl Drop for Query {
-    fn drop(&mut self) {
-        self.let_go();
-    }
-}
-
-fn table(sections: &[(String, String)]) -> Result<RecordBatch, Error> {
-    let column = |name| Field::new(name, DataType::Utf8, false);
-    let schema = Schema::new(vec![column("plan_type"), column("plan")]);
-    let titles = StringArray::from_iter_values(sections.iter().map(|(title, _)| title));
-    let texts = StringArray::from_iter_values(sections.iter().map(|(_, text)| text));
-    Ok(RecordBatch::try_new(Arc::new(schema), vec![Arc::new(titles), Arc::new(texts)]).map_err(DataFusionError::from)?)
-}
-
-fn text(sections: &[(String, String)]) -> String {
-    sections.iter().map(|(title, text)| format!("-- {title}\n{text}\n")).collect::<Vec<_>>().join("\n")
 }

@@ -1,5 +1,7 @@
 //! Sessions, settings and the node's behaviour as a DataFusion operator.
 
+mod fallbacks;
+
 use std::sync::Arc;
 
 use crate::{CompiledExec, Dump, EngineKind, FallbackReason, Session};
@@ -193,10 +195,12 @@ async fn explain_shows_stages_and_code() {
     let session = session("compiled", 2).await;
     let query = session.sql(GROUPED).await.unwrap();
     let text = query.explain().await.unwrap();
-    assert!(
-        text.contains("CompiledExec: stages=2, native=2") && text.contains("group groups0") && text.contains("bytes of code"),
-        "{text}"
-    );
+    for part in ["2 stages: 2 native", "CompiledExec 0: s0 to s1", "filter k % 3 != 0", "group  groups0 by 2 keys", "-> s1"] {
+        assert!(text.contains(part), "no `{part}` in\n{text}");
+    }
+    let ran = query.explain_analyze().await.unwrap();
+    assert!(ran.contains("rows in") && ran.contains("50,000") && !text.contains("rows in"), "{ran}");
+    assert!(query.dump(Dump::Ir).await.unwrap().contains("group groups0 keys("));
     assert!(query.dump(Dump::Clif).await.unwrap().contains("function "));
     assert!(query.dump(Dump::Asm).await.unwrap().contains("ret"));
     let rows = session.sql(&format!("EXPLAIN CODEGEN {GROUPED}")).await.unwrap().collect().await.unwrap();
@@ -206,7 +210,9 @@ async fn explain_shows_stages_and_code() {
     assert!(pretty_format_batches(&cut).unwrap().to_string().contains("lines were cut"));
     let analyzed = session.sql(&format!("EXPLAIN ANALYZE {GROUPED}")).await.unwrap().collect().await.unwrap();
     let analyzed = pretty_format_batches(&analyzed).unwrap().to_string();
-    assert!(analyzed.contains("native_stages=2") && analyzed.contains("s0_rows_in="), "{analyzed}");
+    for part in ["native_stages=2", "s0_rows_in=", "s0_compile_time=", "Stages ", "rows out", "50,000"] {
+        assert!(analyzed.contains(part), "no `{part}` in\n{analyzed}");
+    }
 }
 
 /// A window function relies on the hash distribution of the aggregation that is replaced below it.
@@ -297,7 +303,8 @@ async fn a_table_is_cached_and_uncached() {
     let query = session.sql(GROUPED).await.unwrap();
     assert_eq!(lines(&query.collect().await.unwrap()), before);
     let plan = query.explain().await.unwrap();
-    assert!(plan.contains("CachedExec: rows=50000") && plan.contains("dictionary(5)") && plan.contains("offset("), "{plan}");
+    let ir = query.dump(Dump::Ir).await.unwrap();
+    assert!(plan.contains("CachedExec: rows=50000") && ir.contains("dictionary(5)") && ir.contains("offset("), "{plan}\n{ir}");
     // Other operators of DataFusion's read it, too.
     session.sql("SET stagefuse.mode = 'off'").await.unwrap().collect().await.unwrap();
     assert_eq!(lines(&session.sql(GROUPED).await.unwrap().collect().await.unwrap()), before);

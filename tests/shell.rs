@@ -48,11 +48,11 @@ fn piped_input_is_run_to_the_first_failure() {
 fn commands_show_tables_settings_and_code() {
     let output = piped(
         "create table t as select 1 as x, 'a' as y;\n\\d\n\\d t\n\\set stagefuse.max_fields 77\n\\set stagefuse.max_fields\n\\mode compiled\n\
-         select sum(x) from t where x > 0;\n\\explain\n\\dump asm\n\\explain select x + 1 from t\n\\timing on\nselect 5;\n",
+         select sum(x) from t where x > 0;\n\\explain\n\\analyze\n\\dump asm\n\\explain select x + 1 from t\nselect x + 1 from t;\n\\dump ir\n\\timing on\nselect 5;\n",
     );
     let out = text(&output.stdout);
     assert!(output.status.success(), "{}\n{out}", text(&output.stderr));
-    for part in ["BASE TABLE", "| y ", "77", "native", "group groups0", "ret", "add v0", " ms"] {
+    for part in ["BASE TABLE", "| y ", "77", "native", "group  groups0", "rows out", "ret", "add v0", " ms"] {
         assert!(out.contains(part), "no `{part}` in\n{out}");
     }
 }

@@ -1,5 +1,6 @@
 //! Ownership of code: one module for each stage, freed with its last handle.
 
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,7 +31,7 @@ struct Code {
     /// Present until dropped.
     module: Option<JITModule>,
     function: StageFn,
-    functions: usize,
+    ranges: Vec<Range<usize>>,
     bytes: usize,
     time: Duration,
     listing: Option<Listing>,
@@ -60,7 +61,12 @@ impl CompiledStage {
 
     /// How many functions it was split into; 1 where it was not.
     pub fn functions(&self) -> usize {
-        self.0.functions
+        self.0.ranges.len()
+    }
+
+    /// Where the machine code of each function lies, in the order of [`CompiledStage::listing`]: for profilers. It is there as long as a handle lives.
+    pub fn ranges(&self) -> &[Range<usize>] {
+        &self.0.ranges
     }
 
     /// Bytes of machine code.
@@ -141,13 +147,12 @@ fn compile_parts(
     let built = catch_unwind(AssertUnwindSafe(|| on_stack(program, stage, || build(&mut module, program, stage, options, parts))));
     match built.unwrap_or_else(|_| Err(CompileError::Backend("the code generator panicked".into()))) {
         Ok((function, built)) => {
-            let Built { bytes, listing } = built;
-            let functions = parts.len().max(1);
+            let Built { bytes, ranges, listing } = built;
             let time = start.elapsed();
             let comments = options.comments.then_some((program, stage));
             let clif = listing.as_ref().map(|listing| listing::text(&listing.clif, comments));
             let asm = listing.as_ref().map(|listing| listing::text(&listing.asm, comments));
-            Ok(CompiledStage(Arc::new(Code { module: Some(module), function, functions, bytes, time, listing, clif, asm })))
+            Ok(CompiledStage(Arc::new(Code { module: Some(module), function, ranges, bytes, time, listing, clif, asm })))
         }
         Err(error) => {
             // SAFETY: nothing of this module has been handed out.
@@ -160,6 +165,8 @@ fn compile_parts(
 /// What functions came out as.
 struct Built {
     bytes: usize,
+    /// Where the functions lie; until they are linked, from 0 on.
+    ranges: Vec<Range<usize>>,
     listing: Option<Listing>,
 }
 
@@ -167,17 +174,22 @@ fn build(module: &mut JITModule, program: &Program, stage: Stage, options: &Opti
     let mut signature = Signature::new(module.isa().default_call_conv());
     signature.params.extend([AbiParam::new(types::I64), AbiParam::new(types::I64)]);
     signature.returns.push(AbiParam::new(types::I32));
-    let id = module.declare_function("stage", Linkage::Export, &signature).map_err(backend)?;
+    let name = format!("{}::{stage} {}", options.label, program.stages[stage].name.replace(char::is_control, " "));
+    let id = module.declare_function(&name, Linkage::Export, &signature).map_err(backend)?;
     let mut parts = parts.to_vec();
     for (number, part) in parts.iter_mut().enumerate().skip(1) {
-        part.function = Some(module.declare_function(&format!("part{number}"), Linkage::Local, &signature).map_err(backend)?);
+        part.function = Some(module.declare_function(&format!("{name} part {number}"), Linkage::Local, &signature).map_err(backend)?);
     }
-    let mut built = Built { bytes: 0, listing: options.dump.then(Listing::default) };
-    for number in 0..parts.len().max(1) {
-        let id = parts.get(number).and_then(|part| part.function).unwrap_or(id);
+    let mut built = Built { bytes: 0, ranges: vec![], listing: options.dump.then(Listing::default) };
+    let ids: Vec<FuncId> = (0..parts.len().max(1)).map(|number| parts.get(number).and_then(|part| part.function).unwrap_or(id)).collect();
+    for (number, id) in ids.iter().copied().enumerate() {
         define(module, program, stage, options, &parts, (number, id), &signature, &mut built)?;
     }
     module.finalize_definitions().map_err(backend)?;
+    for (id, range) in ids.into_iter().zip(&mut built.ranges) {
+        let address = module.get_finalized_function(id) as usize;
+        *range = address..address + range.end;
+    }
     let address = module.get_finalized_function(id);
     // SAFETY: the function was declared with the signature of a `StageFn`.
     let function = unsafe { std::mem::transmute::<*const u8, StageFn>(address) };
@@ -226,6 +238,7 @@ fn define(
         return Err(CompileError::CodeTooLarge { bytes, limit: options.max_code_bytes });
     }
     built.bytes += bytes;
+    built.ranges.push(0..bytes);
     if let Some(listing) = &mut built.listing {
         listing.add_asm(module.isa(), code, &places);
     }

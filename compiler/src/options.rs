@@ -28,6 +28,8 @@ pub struct Options {
     pub hash_mask: u64,
     /// Whether the texts of the Cranelift IR and of the machine code are kept.
     pub dump: bool,
+    /// What the names of functions begin with, for debuggers and profilers. It makes no other code.
+    pub label: String,
     /// Whether those texts name operator and operation of each group of instructions.
     pub comments: bool,
 }
@@ -42,6 +44,7 @@ impl Default for Options {
             always_split: false,
             hash_mask: HASH_ALL,
             dump: false,
+            label: "stagefuse".to_string(),
             comments: true,
         }
     }

@@ -43,14 +43,20 @@ pub enum Command {
         #[command(flatten)]
         query: QueryArguments,
         /// What to show of each stage.
-        #[arg(long, value_enum, default_value_t = Dump::Ir)]
+        #[arg(long, value_enum, default_value_t = Dump::Text)]
         dump: Dump,
         /// Write to this file instead of standard output.
         #[arg(long, short, value_name = "FILE")]
         output: Option<PathBuf>,
         /// For html and json: do not run the query, so that there are no rows and times.
-        #[arg(long)]
+        #[arg(long, conflicts_with_all = ["analyze", "profile"])]
         plan_only: bool,
+        /// For text: run the query, and show rows and times.
+        #[arg(long)]
+        analyze: bool,
+        /// For text, html and json: run the query again and again for about two seconds, and show where the time goes, down to instructions.
+        #[arg(long)]
+        profile: bool,
     },
     /// Measure the engines against each other, and check that they agree.
     Bench(BenchArguments),
@@ -214,6 +220,8 @@ pub enum Format {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Dump {
+    /// What becomes of the query, on one screen.
+    Text,
     /// The program that the query was lowered to.
     Ir,
     /// Cranelift's intermediate code.

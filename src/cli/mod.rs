@@ -2,18 +2,19 @@
 
 pub mod arguments;
 pub mod engine;
+pub mod explain;
 pub mod failure;
 pub mod fuzz;
 pub mod output;
 pub mod statements;
 pub mod tables;
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use arguments::{Arguments, Command, Dump, QueryArguments};
+use arguments::{Arguments, Command, Format, QueryArguments};
+use explain::Wish;
 use failure::Failure;
 
 /// Stack of the thread that plans: trees of thousands of terms are parsed, printed and dropped by recursion. Only what is used takes memory.
@@ -42,12 +43,9 @@ fn command() -> ExitCode {
     let Some(command) = arguments.command else { return crate::shell::main(&arguments.shell) };
     match command {
         Command::Sql(arguments) => finish(sql(&arguments)),
-        Command::Explain { query, dump: dump @ (Dump::Html | Dump::Json), output, plan_only } => {
-            finish(report(&query, dump, output.as_deref(), !plan_only))
+        Command::Explain { query, dump, output, plan_only, analyze, profile } => {
+            finish(explain::main(&query, Wish { dump, plan_only, analyze, profile }, output.as_deref()))
         }
-        Command::Explain { query, dump: Dump::Ir, output, .. } => finish(explain(&query, "", output.as_deref())),
-        Command::Explain { query, dump: Dump::Clif, output, .. } => finish(explain(&query, "CLIF ", output.as_deref())),
-        Command::Explain { query, dump: Dump::Asm, output, .. } => finish(explain(&query, "ASM ", output.as_deref())),
         Command::Bench(arguments) => finish(crate::bench::main(&arguments)),
         Command::Fuzz(arguments) => finish(fuzz::main(&arguments)),
     }
@@ -75,52 +73,13 @@ fn sql(arguments: &QueryArguments) -> Result<bool, Failure> {
             if answer.schema.fields().is_empty() {
                 continue;
             }
+            if arguments.format == Format::Table && output::is_plan(&answer.schema) {
+                output::print(&output::text(&answer.batches)?)?;
+                printed = true;
+                continue;
+            }
             printed = output::answer(&answer.schema, &answer.batches, arguments.format, printed)? || printed;
         }
-        Ok(true)
-    })
-}
-
-/// Explains the last statement, which must be a query; those before it are run.
-fn report(arguments: &QueryArguments, dump: Dump, file: Option<&Path>, run: bool) -> Result<bool, Failure> {
-    let text = arguments.text()?;
-    runtime(None)?.block_on(async {
-        let session = engine::begin(&arguments.session).await?;
-        let mut statements = statements::split(&text)?;
-        let query = statements.pop().filter(|last| statements::is_query(last));
-        let query = query.ok_or_else(|| Failure::new("the last statement is no query: there is nothing to explain"))?;
-        for statement in statements {
-            engine::run(&session, &statement).await?;
-        }
-        let query = session.sql(&query).await?;
-        let report = if run { query.report().await? } else { query.report_plan().await? };
-        let text = match dump {
-            Dump::Json => format!("{:#}\n", report.json()),
-            _ => report.html(),
-        };
-        output::write(file, &text)?;
-        Ok(true)
-    })
-}
-
-/// Prints what `EXPLAIN CODEGEN` with this form says of every query.
-fn explain(arguments: &QueryArguments, form: &str, file: Option<&Path>) -> Result<bool, Failure> {
-    let text = arguments.text()?;
-    runtime(None)?.block_on(async {
-        let session = engine::begin(&arguments.session).await?;
-        let mut explained = vec![];
-        for statement in statements::split(&text)? {
-            if statements::is_query(&statement) {
-                let answer = engine::run(&session, &format!("EXPLAIN CODEGEN {form}{statement}")).await?;
-                explained.push(output::text(&answer.batches)?);
-            } else {
-                engine::run(&session, &statement).await?;
-            }
-        }
-        if explained.is_empty() {
-            return Err(Failure::new("there is no query to explain"));
-        }
-        output::write(file, &explained.concat())?;
         Ok(true)
     })
 }

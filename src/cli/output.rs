@@ -64,6 +64,11 @@ pub fn answer(schema: &SchemaRef, batches: &[RecordBatch], format: Format, again
     Ok(true)
 }
 
+/// Whether rows are those of an `EXPLAIN`.
+pub fn is_plan(schema: &SchemaRef) -> bool {
+    schema.fields().len() == 2 && schema.field(0).name() == "plan_type"
+}
+
 /// The last column of a result as plain text: a plan or a dump, which a table's borders would only hide.
 pub fn text(batches: &[RecordBatch]) -> Result<String, Failure> {
     let options = FormatOptions::default();

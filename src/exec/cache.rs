@@ -32,6 +32,8 @@ struct Entry {
 
 /// The key of a program's code.
 pub(super) fn key(program: &Program, options: &Options) -> String {
+    // The label only names the code.
+    let options = Options { label: String::new(), ..options.clone() };
     format!("{options:?}\n{program}")
 }
 

@@ -140,14 +140,17 @@ pub(crate) fn metrics_set(program: &Program, stages: &[StageMetrics], lowering: 
     for (number, stage) in stages.iter().enumerate() {
         // MetricsSet adds up what has one name, so that the stage's number is part of it.
         let name = |what: &str| Cow::Owned(format!("s{number}_{what}"));
-        let labels = || vec![Label::new("stage", stage.name.clone()), Label::new("engine", stage.engine.to_string())];
+        let fallback = stage.fallback.iter().map(|reason| Label::new("fallback", reason.to_string()));
+        let labels = [Label::new("stage", stage.name.clone()), Label::new("engine", stage.engine.to_string())];
+        let labels: Vec<Label> = labels.into_iter().chain(fallback).collect();
         let values = [
             MetricValue::Count { name: name("rows_in"), count: count(stage.rows_in) },
             MetricValue::Count { name: name("rows_out"), count: count(stage.rows_out) },
             MetricValue::Time { name: name(&format!("{}_time", stage.engine)), time: time(Duration::from_nanos(stage.nanos)) },
+            MetricValue::Time { name: name("compile_time"), time: time(stage.compile_time) },
         ];
         for value in values {
-            set.push(Arc::new(Metric::new_with_labels(value, None, labels())));
+            set.push(Arc::new(Metric::new_with_labels(value, None, labels.clone())));
         }
     }
     set

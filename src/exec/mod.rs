@@ -1,15 +1,18 @@
 //! The node that stands in a plan for a subtree that Stagefuse runs.
 
 mod cache;
+mod exchanges;
 mod metrics;
 mod node;
 mod output;
+mod perf;
 mod progress;
 mod rows;
 mod run;
 mod stage;
 mod top_k;
 
+pub(crate) use exchanges::{Exchange, exchanges};
 pub use metrics::{EngineKind, StageMetrics};
 pub use node::CompiledExec;
 pub(crate) use node::redistribute;

@@ -25,13 +25,16 @@ use stagefuse_ir::{EntityRef, ProbeKind, Program, Source, StageDecl};
 
 use stagefuse_runtime::Sizes;
 
-use super::metrics::{Recorder, StageMetrics, metrics_set};
+use super::metrics::{EngineKind, Recorder, StageMetrics, metrics_set};
 use super::output::output;
 use super::run::{Breakers, Core, Outcome, Plan};
 use super::stage::{Prepared, prepare};
 use crate::config::StagefuseConfig;
 use crate::explain::beside;
+#[cfg(test)]
+use crate::fallback::FallbackReason;
 use crate::lower::{Lowered, lower};
+use crate::profile::NodeCode;
 
 /// A subtree of a plan that runs as a program of stages.
 ///
@@ -175,6 +178,18 @@ impl CompiledExec {
         recorder.stages(&self.lowered.program, self.prepared())
     }
 
+    /// Tells every stage's reason from now on, as if the stages had given up.
+    #[cfg(test)]
+    pub(crate) fn pretend(&self, reason: FallbackReason) {
+        self.recorder.retreat(reason);
+    }
+
+    /// Where the stages' machine code lies.
+    pub(crate) fn code(&self) -> NodeCode {
+        let of_stage = |prepared: &Prepared| prepared.outcome.as_ref().map(|stage| stage.ranges().to_vec()).unwrap_or_default();
+        NodeCode { program: Arc::as_ptr(self.program()) as usize, stages: self.prepared().iter().map(of_stage).collect() }
+    }
+
     fn prepared(&self) -> &[Prepared] {
         self.prepared.get_or_init(|| prepare(&self.lowered, &self.config))
     }
@@ -288,21 +303,31 @@ impl fmt::Debug for CompiledExec {
 
 impl DisplayAs for CompiledExec {
     fn fmt_as(&self, t: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let prepared = self.prepared();
-        let native = prepared.iter().filter(|stage| stage.fallback().is_none()).count();
+        // What the stages did is looked at, too: they may have given up.
+        let stages = self.stages();
+        let native = stages.iter().filter(|stage| stage.engine == EngineKind::Native).count();
         match t {
             DisplayFormatType::Default | DisplayFormatType::Verbose => {
-                write!(f, "CompiledExec: stages={}, native={native}", prepared.len())?;
-                for ((stage, decl), prepared) in self.lowered.program.stages.iter().zip(prepared) {
-                    let engine = if prepared.fallback().is_none() { "native" } else { "interpreted" };
-                    let beside = beside(self.lowered.program.opaque_expressions(decl));
-                    write!(f, ", {stage}=[{}: {engine}{beside}]", decl.name)?;
+                write!(f, "CompiledExec: stages={}, native={native}", stages.len())?;
+                for (number, stage) in stages.iter().enumerate() {
+                    write!(f, ", s{number}=[{}: {}{}", stage.name, stage.engine, beside(stage.opaque_expressions))?;
+                    match &stage.fallback {
+                        Some(reason) => write!(f, " because {reason}]")?,
+                        None => f.write_str("]")?,
+                    }
                 }
                 Ok(())
             }
             DisplayFormatType::TreeRender => {
-                writeln!(f, "stages={}", prepared.len())?;
-                writeln!(f, "native={native}")
+                writeln!(f, "stages={}", stages.len())?;
+                writeln!(f, "native={native}")?;
+                for (number, stage) in stages.iter().enumerate() {
+                    if let Some(reason) = &stage.fallback {
+                        // The renderer splits at the first `=`, and lines are its own.
+                        writeln!(f, "s{number} {}={}", stage.engine, reason.to_string().replace('=', "is"))?;
+                    }
+                }
+                Ok(())
             }
         }
     }

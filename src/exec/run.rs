@@ -26,6 +26,7 @@ use super::top_k::Told;
 use crate::fallback::FallbackReason;
 use crate::lower::expr::datum;
 use crate::lower::{Lowered, Memory, TopK};
+use crate::profile::{self, Work};
 
 /// Most morsels of a piece of an in-memory input, the unit that workers claim.
 const PIECE_MORSELS: usize = 4;
@@ -255,7 +256,10 @@ impl Core {
     /// Finishes a stage's state: round by round, the parts of each at the same time.
     async fn finish(self: &Arc<Self>, stage: Stage) -> Result<()> {
         loop {
-            let parts = self.run.finish_parts(stage).map_err(|error| self.failure(error))?;
+            let parts = {
+                let _doing = profile::doing(&self.lowered.program, stage, Work::Finish);
+                self.run.finish_parts(stage).map_err(|error| self.failure(error))?
+            };
             if parts == 0 {
                 return Ok(());
             }
@@ -268,7 +272,10 @@ impl Core {
                         if part >= parts {
                             return Ok(());
                         }
-                        core.run.finish_part(stage, part).map_err(|error| core.failure(error))?;
+                        {
+                            let _doing = profile::doing(&core.lowered.program, stage, Work::Finish);
+                            core.run.finish_part(stage, part).map_err(|error| core.failure(error))?;
+                        }
                         tokio::task::yield_now().await;
                     }
                 };
@@ -374,6 +381,7 @@ impl Core {
             Some(Memory::Compact(table, columns)) => {
                 let mut worker = self.run.worker();
                 worker.set_place(0, number);
+                let _doing = profile::doing(&self.lowered.program, stage, Work::Run);
                 let flow = self.run.run_block(stage, &mut worker, (table, partition), columns, first, rows);
                 self.note(stage, flow.map_err(|error| self.failure(error))?);
                 Ok(worker.take_output())
@@ -401,6 +409,7 @@ impl Core {
     pub(crate) fn run_batch(&self, stage: Stage, batch: &RecordBatch, place: (usize, usize)) -> Result<Vec<RecordBatch>> {
         let mut worker = self.run.worker();
         worker.set_place(place.0, place.1);
+        let _doing = profile::doing(&self.lowered.program, stage, Work::Run);
         let flow = self.run.run_batch(stage, &mut worker, batch).map_err(|error| self.failure(error))?;
         self.note(stage, flow);
         for (told, top_k) in self.told.iter().zip(&self.lowered.top_ks) {
@@ -410,6 +419,8 @@ impl Core {
     }
 
     pub(crate) fn cursor(&self, stage: Stage, partition: usize) -> Result<TableCursor> {
+        // A partition of a group table is merged here.
+        let _doing = profile::doing(&self.lowered.program, stage, Work::Run);
         self.run.table_cursor(stage, partition).map_err(|error| self.failure(error))
     }
 
@@ -417,6 +428,7 @@ impl Core {
     pub(crate) fn run_table(&self, stage: Stage, cursor: &mut TableCursor, place: (usize, usize)) -> Result<(Flow, Vec<RecordBatch>)> {
         let mut worker = self.run.worker();
         worker.set_place(place.0, place.1);
+        let _doing = profile::doing(&self.lowered.program, stage, Work::Run);
         let flow = self.run.run_table(stage, &mut worker, cursor).map_err(|error| self.failure(error))?;
         Ok((flow, worker.take_output()))
     }

@@ -9,7 +9,7 @@ use stagefuse_compiler::{CompileError, CompiledStage, Options};
 use stagefuse_ir::{EntityRef, Op, PrimaryMap, Program, Region, Sink, Source, Stage, StageDecl, StmtKind};
 use stagefuse_runtime::{Engine, builtins};
 
-use super::cache;
+use super::{cache, perf};
 use crate::config::{Mode, OptLevel, StagefuseConfig, TINY_INPUT_ROWS};
 use crate::fallback::FallbackReason;
 use crate::lower::Lowered;
@@ -44,7 +44,7 @@ impl Prepared {
 /// Chooses an engine for every stage, and compiles.
 pub(crate) fn prepare(lowered: &Lowered, config: &StagefuseConfig) -> Vec<Prepared> {
     let program = &lowered.program;
-    let options = options(config);
+    let options = Options { label: perf::label(config.perf), ..options(config) };
     let mut tiny: PrimaryMap<Stage, Option<usize>> = PrimaryMap::new();
     let mut prepared = vec![];
     let key = config.code_cache.get().then(|| cache::key(program, &options));
@@ -76,6 +76,7 @@ pub(crate) fn prepare(lowered: &Lowered, config: &StagefuseConfig) -> Vec<Prepar
         }
         prepared.push(Prepared { outcome });
     }
+    perf::name(program, &prepared, config.perf);
     prepared
 }
 

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use datafusion::datasource::physical_plan::FileScanConfig;
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::object_store::path::Path;
 use datafusion::physical_plan::ExecutionPlan;
 use stagefuse_ir::builder::StageBuilder;
 use stagefuse_ir::{Source, Stored, Type};
@@ -25,12 +28,29 @@ impl Lowering {
         }
         // Rows in memory stay there: the program's host holds them.
         let pinned = memory.as_ref().is_some_and(Memory::is_pinned);
-        let input = self.p.stored_input(plan.name(), types.clone(), stored, pinned);
-        let s = StageBuilder::new(format!("scan {input}"), Source::Input { input, partitioned: true }, &types);
+        let table = table_of(plan);
+        let input = self.p.stored_input(table.as_deref().unwrap_or(plan.name()), types.clone(), stored, pinned);
+        let s =
+            StageBuilder::new(format!("scan {}", table.unwrap_or(input.to_string())), Source::Input { input, partitioned: true }, &types);
         let columns = s.params().iter().copied().map(Some).collect();
         self.children.push(Arc::clone(plan));
         self.projections.push(projection);
         self.memory.push(memory);
         Ok(Branch { s, columns, exchanged: false }.into())
     }
+}
+
+/// What the table that a leaf scans is called, as far as the plan tells: the stem of its file, or the folder of its files.
+fn table_of(plan: &Arc<dyn ExecutionPlan>) -> Option<String> {
+    let scan = plan.downcast_ref::<DataSourceExec>()?;
+    let files = scan.data_source().downcast_ref::<FileScanConfig>()?;
+    let mut paths = files.file_groups.iter().flat_map(|group| group.files()).map(|file| &file.object_meta.location);
+    let first = paths.next()?;
+    let stem = first.filename()?.split('.').next()?.to_string();
+    if paths.clone().all(|path| path == first) {
+        return Some(stem);
+    }
+    let folder = |path: &Path| path.parts().rev().nth(1).map(|part| part.as_ref().to_string());
+    let name = folder(first)?;
+    paths.all(|path| folder(path).as_deref() == Some(name.as_str())).then_some(name)
 }

@@ -35,6 +35,17 @@ pub(super) fn tokens_of(line: &PlanLine, tokens: &[SqlToken]) -> Vec<usize> {
     if named.is_empty() { number_of(&|token| token.begins && clauses.contains(&token.clause)) } else { named }
 }
 
+/// The tokens of the text that an operation comes from: of those of its lines of the plan, the ones that its note names; all, where it names none.
+pub(super) fn tokens_of_note(note: Option<&str>, lines: &[usize], plan: &[PlanLine], tokens: &[SqlToken]) -> Vec<usize> {
+    let mut all: Vec<usize> = lines.iter().filter_map(|line| plan.get(*line)).flat_map(|line| tokens_of(line, tokens)).collect();
+    all.sort_unstable();
+    all.dedup();
+    let words = words(note.and_then(|note| note.split_once(':')).map_or("", |(_, rest)| rest));
+    let is_named = |token: &&usize| tokens[**token].meaning.as_ref().is_some_and(|meaning| words.contains(meaning));
+    let named: Vec<usize> = all.iter().filter(is_named).copied().collect();
+    if named.is_empty() { all } else { named }
+}
+
 /// Clauses that an operator comes from; empty: all.
 fn clauses_of(operator: &str) -> &'static [Clause] {
     match operator {

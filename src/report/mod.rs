@@ -4,6 +4,7 @@
 //! Cranelift IR and assembly, line by line, each line linked to what it came from. [`Report::json`] has a documented schema (`docs/report.md`);
 //! [`Report::html`] is one file that shows the same without a server.
 
+mod heat;
 mod link;
 mod plan;
 mod settings;
@@ -18,6 +19,7 @@ use serde_json::{Value, json};
 
 use crate::config::StagefuseConfig;
 use crate::explain::compiled_nodes;
+use crate::profile::Profile;
 
 /// Version of the JSON schema; it grows when a field changes its meaning or goes.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -44,11 +46,20 @@ pub(crate) struct Times {
 }
 
 impl Report {
-    pub(crate) fn new(text: &str, physical: &Arc<dyn ExecutionPlan>, config: &StagefuseConfig, times: Times) -> Report {
+    pub(crate) fn new(
+        text: &str,
+        physical: &Arc<dyn ExecutionPlan>,
+        config: &StagefuseConfig,
+        times: Times,
+        profile: Option<&Profile>,
+    ) -> Report {
         let nodes = compiled_nodes(physical);
         let plan = plan::lines(physical);
         let tokens = sql::tokens(text);
-        let all: Vec<Value> = nodes.iter().enumerate().map(|(number, node)| stages::node(number, node, &plan)).collect();
+        let mut all: Vec<Value> = nodes.iter().enumerate().map(|(number, node)| stages::node(number, node, &plan, &tokens)).collect();
+        let mut lines: Vec<Value> = plan.iter().map(|line| line.json(&tokens)).collect();
+        let mut words: Vec<Value> = tokens.iter().map(|token| json!({ "text": token.text, "word": token.is_word })).collect();
+        let profile = profile.map(|profile| heat::add(profile, &mut all, &mut lines, &mut words));
         let lower: Duration = nodes.iter().map(|node| node.lowering_time()).sum();
         let compile: Duration = nodes.iter().flat_map(|node| node.stages()).map(|stage| stage.compile_time).sum();
         let phase = |name: &str, time: Duration| json!({ "name": name, "ms": milliseconds(time) });
@@ -62,9 +73,10 @@ impl Report {
             "stagefuse": env!("CARGO_PKG_VERSION"),
             "target": format!("{} {}", std::env::consts::ARCH, std::env::consts::OS),
             "ran": times.run.is_some(),
-            "sql": tokens.iter().map(|token| json!({ "text": token.text, "word": token.is_word })).collect::<Vec<_>>(),
-            "plan": plan.iter().map(|line| line.json(&tokens)).collect::<Vec<_>>(),
+            "sql": words,
+            "plan": lines,
             "phases": phases,
+            "profile": profile,
             "nodes": all,
             "settings": settings::all(config),
         });

@@ -8,18 +8,29 @@ use stagefuse_ir::{EntityRef, Program, Sink, Source, Stage, StageDecl, printer};
 use super::link;
 use super::milliseconds;
 use super::plan::PlanLine;
-use crate::exec::{CompiledExec, StageMetrics, compile_for_dump};
+use super::sql::SqlToken;
+use crate::exec::{CompiledExec, Exchange, StageMetrics, compile_for_dump, exchanges};
 
 /// A node: its stages, and the exchanges between them.
-pub(super) fn node(number: usize, node: &CompiledExec, plan: &[PlanLine]) -> Value {
+pub(super) fn node(number: usize, node: &CompiledExec, plan: &[PlanLine], tokens: &[SqlToken]) -> Value {
     let metrics = node.stages();
     let total: u64 = metrics.iter().map(|stage| stage.nanos).sum();
     let stages = node.program().stages.iter().zip(&metrics);
-    let stages: Vec<Value> = stages.map(|((stage, decl), metrics)| one(number, node, stage, decl, metrics, total, plan)).collect();
-    json!({ "id": number, "stages": stages, "exchanges": exchanges(node.program(), &metrics), "ir": declarations(node.program()) })
+    let stages: Vec<Value> =
+        stages.map(|((stage, decl), metrics)| one(number, node, stage, decl, metrics, total, (plan, tokens))).collect();
+    let exchanges: Vec<Value> = exchanges(node.program(), &metrics).iter().map(exchange).collect();
+    json!({ "id": number, "stages": stages, "exchanges": exchanges, "ir": declarations(node.program()) })
 }
 
-fn one(number: usize, node: &CompiledExec, stage: Stage, decl: &StageDecl, metrics: &StageMetrics, total: u64, plan: &[PlanLine]) -> Value {
+fn one(
+    number: usize,
+    node: &CompiledExec,
+    stage: Stage,
+    decl: &StageDecl,
+    metrics: &StageMetrics,
+    total: u64,
+    (plan, tokens): (&[PlanLine], &[SqlToken]),
+) -> Value {
     let program = node.program();
     let listing = compile_for_dump(program, stage, node.config());
     let listing = listing.as_ref().ok().and_then(|compiled| compiled.listing());
@@ -32,14 +43,17 @@ fn one(number: usize, node: &CompiledExec, stage: Stage, decl: &StageDecl, metri
                 (None, Some(Place::Source)) => source_lines(number, program, decl, plan),
                 _ => vec![],
             };
-            json!({ "text": line.text, "place": line.place.map(key), "note": line.note.as_deref(), "plan": lines })
+            let sql = link::tokens_of_note(line.note.as_deref(), &lines, plan, tokens);
+            json!({ "text": line.text, "place": line.place.map(key), "note": line.note.as_deref(), "plan": lines, "sql": sql })
         })
         .collect();
     let code = |lines: &[Line]| -> Vec<Value> { lines.iter().map(|line| code_line(line, decl)).collect() };
     let opaque = opaque_names(program, decl);
     json!({
         "id": stage.to_string(), "name": decl.name, "engine": metrics.engine.to_string(), "opaque_expressions": opaque,
-        "fallback": metrics.fallback.as_ref().map(|reason| json!({ "reason": reason.to_string(), "chosen": reason.is_choice() })),
+        "fallback": metrics.fallback.as_ref().map(|reason| {
+            json!({ "reason": reason.to_string(), "cause": reason.cause(), "remedy": reason.remedy(), "chosen": reason.is_choice() })
+        }),
         "fields": decl.fields(), "rows_in": metrics.rows_in, "rows_out": metrics.rows_out, "ms": metrics.nanos as f64 / 1e6,
         "share": if total == 0 { 0.0 } else { metrics.nanos as f64 / total as f64 },
         "compile_ms": milliseconds(metrics.compile_time), "code_bytes": metrics.code_bytes,
@@ -103,51 +117,8 @@ fn opaque_names(program: &Program, decl: &StageDecl) -> Vec<String> {
     }
 }
 
-/// What goes from stage to stage: the kind of exchange, and its rows. Stages are named by number; none is DataFusion, or the output.
-fn exchanges(program: &Program, metrics: &[StageMetrics]) -> Vec<Value> {
-    let mut all = vec![];
-    for (stage, decl) in program.stages.iter() {
-        let rows = metrics.get(stage.index()).map_or(0, |stage| stage.rows_out);
-        let readers = |reads: &dyn Fn(&StageDecl) -> bool| -> Vec<Stage> {
-            program.stages.iter().filter(|(_, decl)| reads(decl)).map(|(stage, _)| stage).collect()
-        };
-        let (kind, state, to): (&str, String, Vec<Stage>) = match &decl.sink {
-            Sink::Build { join, .. } => {
-                let reads = |decl: &StageDecl| {
-                    decl.probes().any(|probe| probe.join == *join) || matches!(decl.source, Source::Join(read, _) if read == *join)
-                };
-                ("broadcast", join.to_string(), readers(&reads))
-            }
-            Sink::Mark { probe } => {
-                let join = probe.join;
-                ("marks", join.to_string(), readers(&|decl| matches!(decl.source, Source::Join(read, _) if read == join)))
-            }
-            Sink::Group { groups, .. } => {
-                ("hash", groups.to_string(), readers(&|decl| matches!(decl.source, Source::Groups(read) if read == *groups)))
-            }
-            Sink::Sort { sort, .. } => {
-                ("gather", sort.to_string(), readers(&|decl| matches!(decl.source, Source::Sort(read) if read == *sort)))
-            }
-            Sink::Hand { input, .. } => ("hand over", input.to_string(), program.reader(*input).into_iter().collect()),
-            Sink::Emit { .. } => {
-                all.push(json!({ "from": stage.index(), "to": null, "kind": "output", "state": "output", "rows": rows }));
-                continue;
-            }
-        };
-        for to in to {
-            all.push(json!({ "from": stage.index(), "to": to.index(), "kind": kind, "state": state, "rows": rows }));
-        }
-    }
-    for (stage, decl) in program.stages.iter() {
-        if let Source::Input { input, .. } = decl.source
-            && !program.inputs[input].handed
-        {
-            let rows = metrics.get(stage.index()).map_or(0, |stage| stage.rows_in);
-            let name = &program.inputs[input].name;
-            all.push(json!({ "from": null, "to": stage.index(), "kind": "input", "state": format!("{input} {name}"), "rows": rows }));
-        }
-    }
-    all
+fn exchange(edge: &Exchange) -> Value {
+    json!({ "from": edge.from, "to": edge.to, "kind": edge.kind, "state": edge.state, "rows": edge.rows })
 }
 
 /// The program's declarations: its text up to the first stage.

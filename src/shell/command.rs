@@ -16,7 +16,8 @@ pub(super) const COMMANDS: &[(&str, &str)] = &[
     ("\\timing", "turn times on or off"),
     ("\\rows", "\\rows N: how many rows of an answer are shown"),
     ("\\set", "\\set NAME VALUE: a setting; \\set NAME: show it; \\set: those of Stagefuse"),
-    ("\\explain", "stages of the last query, their engines and the IR; \\explain SQL: of that query"),
+    ("\\explain", "stages of the last query, their engines, what each does; \\explain SQL: of that query"),
+    ("\\analyze", "the same after running the query, with rows and times"),
     ("\\dump", "\\dump ir|clif|asm: code of the last query; \\dump html|json FILE: its report"),
     ("\\i", "\\i FILE: run a file"),
     ("\\?", "this help"),
@@ -69,6 +70,10 @@ impl Shell {
                 let query = self.asked(rest)?;
                 self.quietly(&format!("EXPLAIN CODEGEN {query}"))?;
             }
+            "\\analyze" => {
+                let query = self.asked(rest)?;
+                self.quietly(&format!("EXPLAIN CODEGEN ANALYZE {query}"))?;
+            }
             "\\dump" => self.dump(rest)?,
             "\\i" => {
                 let text = std::fs::read_to_string(rest).map_err(|error| Failure::at(Path::new(rest), error))?;
@@ -81,9 +86,11 @@ impl Shell {
 
     fn dump(&mut self, rest: &str) -> Result<(), Failure> {
         let (form, file) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
-        let form = Dump::from_str(form, true).map_err(|_| Failure::new("\\dump takes ir, clif, asm, or html or json and a file"))?;
+        let form =
+            Dump::from_str(form, true).map_err(|_| Failure::new("\\dump takes text, ir, clif or asm, or html or json and a file"))?;
         let query = self.asked("")?;
         let word = match form {
+            Dump::Text => "FORMAT TEXT",
             Dump::Ir => "IR",
             Dump::Clif => "CLIF",
             Dump::Asm => "ASM",

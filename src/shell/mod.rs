@@ -175,7 +175,7 @@ impl Shell {
         let took = start.elapsed();
         let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
         if !schema.fields().is_empty() {
-            let is_text = schema.fields().len() == 2 && schema.field(0).name() == "plan_type";
+            let is_text = output::is_plan(&schema);
             if is_text {
                 // A plan is for reading: a table's borders would only be in the way.
                 output::print(&output::text(&batches)?)?;

@@ -30,6 +30,7 @@ const KEYWORDS: &[&str] = &[
     "EXISTS",
     "EXPLAIN",
     "EXPLAIN CODEGEN",
+    "EXPLAIN CODEGEN ANALYZE",
     "EXTRACT",
     "FALSE",
     "FILTER",

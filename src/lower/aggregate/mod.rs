@@ -114,7 +114,9 @@ impl Lowering {
         }
         let mut handed_over = vec![];
         for branch in &mut pipe.branches {
-            branch.s.note("AggregateExec: operands of DataFusion's functions");
+            if !handed.is_empty() {
+                branch.s.note("AggregateExec: operands of DataFusion's functions");
+            }
             let values = handed.iter().map(|(expr, filter)| self.call_operand(branch, &schema, expr, filter.as_ref(), grouped));
             handed_over.push(values.collect::<Result<Vec<Value>>>()?);
         }
@@ -134,6 +136,7 @@ impl Lowering {
                 keys = self.expand(&mut branch, sets, &keys);
             }
             let args = accs.operands.iter().map(|number| number.and_then(|number| values[number])).collect();
+            branch.s.note(groups_note(input));
             self.p.stage(branch.sink(Sink::Group { groups, keys, args, operands: handed_over }));
         }
 
@@ -318,4 +321,16 @@ fn below_any_exchange(plan: &Arc<dyn ExecutionPlan>) -> &Arc<dyn ExecutionPlan> 
 
 fn can_fail(region: &Region) -> bool {
     region.body.iter().any(|(_, op)| op.can_fail())
+}
+
+/// What an aggregation computes, in words.
+fn groups_note(aggregate: &AggregateExec) -> String {
+    let functions = aggregate.aggr_expr().iter().map(|function| function.name());
+    let functions = functions.collect::<Vec<_>>().join(", ");
+    let keys: Vec<String> = aggregate.group_expr().expr().iter().map(|(key, _)| key.to_string()).collect();
+    match (keys.is_empty(), functions.is_empty()) {
+        (true, _) => format!("AggregateExec: {functions}"),
+        (false, true) => format!("AggregateExec: by {}", keys.join(", ")),
+        (false, false) => format!("AggregateExec: by {}: {functions}", keys.join(", ")),
+    }
 }

@@ -1,5 +1,10 @@
 //! Texts that show what becomes of a query.
 
+mod form;
+mod hot;
+mod overview;
+mod table;
+
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -9,6 +14,9 @@ use stagefuse_ir::printer;
 
 use crate::config::StagefuseConfig;
 use crate::exec::{CompiledExec, compile_for_dump};
+pub(crate) use form::{Codegen, Effort, FORMS, Form};
+pub(crate) use hot::hot;
+pub(crate) use overview::{overview, stage_table};
 
 /// A form of a compiled stage.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
@@ -49,44 +57,33 @@ fn collect<'a>(plan: &'a Arc<dyn ExecutionPlan>, nodes: &mut Vec<&'a CompiledExe
     }
 }
 
-/// The plan, and for every compiled node its stages: engine, reason of a fallback, size of the code, and the IR (or the form asked for).
-/// One titled section each.
-pub(crate) fn sections(plan: &Arc<dyn ExecutionPlan>, dump: Option<Dump>) -> Vec<(String, String)> {
+/// What `EXPLAIN CODEGEN` shows of a plan, or every stage in one form. One titled section each.
+pub(crate) fn sections(plan: &Arc<dyn ExecutionPlan>, form: Form, ran: bool) -> Vec<(String, String)> {
+    let dump = match form {
+        Form::Dump(dump) => dump,
+        Form::Verbose => Dump::Ir,
+        Form::Text | Form::Html | Form::Json => return vec![("stages".to_string(), overview(plan, ran))],
+    };
     let mut sections = vec![];
-    if dump.is_none() {
+    if form == Form::Verbose {
         sections.push(("plan".to_string(), displayable(plan.as_ref()).indent(false).to_string().trim_end().to_string()));
+        sections.push(("stages".to_string(), overview(plan, ran)));
     }
     let nodes = compiled_nodes(plan);
-    if nodes.is_empty() {
-        sections.push(("stages".to_string(), "No stage: DataFusion runs all of the query.".to_string()));
+    if nodes.is_empty() && form != Form::Verbose {
+        sections.push(("stages".to_string(), overview::NO_STAGE.to_string()));
     }
     for (number, node) in nodes.into_iter().enumerate() {
         let config = node.config();
-        if dump.is_none() {
-            sections.push((format!("CompiledExec {number}"), summary(node)));
-        }
-        let text = match dump.unwrap_or(Dump::Ir) {
+        let text = match dump {
             Dump::Ir if config.comments.get() => printer::annotated(node.program()),
             Dump::Ir => node.program().to_string(),
             form => code(node, form),
         };
-        let title = format!("CompiledExec {number} {}", dump.unwrap_or(Dump::Ir).name());
+        let title = format!("CompiledExec {number} {}", dump.name());
         sections.push((title, cut(text.trim_end(), config.dump_max_lines.get())));
     }
     sections
-}
-
-fn summary(node: &CompiledExec) -> String {
-    let mut text = String::new();
-    for ((stage, _), metrics) in node.program().stages.iter().zip(node.stages()) {
-        // Writing to a `String` cannot fail.
-        let _ = write!(text, "{stage} {}: {}{}", metrics.name, metrics.engine, beside(metrics.opaque_expressions));
-        let _ = match &metrics.fallback {
-            Some(reason) => writeln!(text, " ({reason})"),
-            None => writeln!(text, ", {} bytes of code", metrics.code_bytes),
-        };
-    }
-    text.trim_end().to_string()
 }
 
 /// Says how many opaque expressions DataFusion evaluates beside a stage.
