@@ -143,3 +143,47 @@ impl Display for FallbackReason {
         write!(f, "{}: {}", self.cause(), self.remedy())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::FallbackReason;
+
+    /// The name of a reason: a new one must be added here, and then to the guide.
+    fn name(reason: &FallbackReason) -> &'static str {
+        match reason {
+            FallbackReason::MaxFields { .. } => "MaxFields",
+            FallbackReason::CodeTooLarge { .. } => "CodeTooLarge",
+            FallbackReason::OpaqueExpression { .. } => "OpaqueExpression",
+            FallbackReason::Unsupported { .. } => "Unsupported",
+            FallbackReason::Backend { .. } => "Backend",
+            FallbackReason::TinyInput { .. } => "TinyInput",
+            FallbackReason::Requested => "Requested",
+            FallbackReason::OutOfMemory => "OutOfMemory",
+            FallbackReason::Failed { .. } => "Failed",
+            FallbackReason::Overflow => "Overflow",
+        }
+    }
+
+    #[test]
+    fn the_guide_has_a_remedy_for_every_reason() {
+        let text = String::new;
+        let all = [
+            FallbackReason::MaxFields { fields: 2, limit: 1 },
+            FallbackReason::CodeTooLarge { bytes: 2, limit: 1 },
+            FallbackReason::OpaqueExpression { names: vec![] },
+            FallbackReason::Unsupported { what: text() },
+            FallbackReason::Backend { message: text() },
+            FallbackReason::TinyInput { rows: 1, limit: 2 },
+            FallbackReason::Requested,
+            FallbackReason::OutOfMemory,
+            FallbackReason::Failed { message: text() },
+            FallbackReason::Overflow,
+        ];
+        let guide = include_str!("../docs/guide.md");
+        for reason in all {
+            let row = guide.lines().find(|line| line.starts_with(&format!("| `{}` | ", name(&reason))));
+            let cells = row.unwrap_or_else(|| panic!("docs/guide.md says nothing of {reason:?}")).split(" | ");
+            assert_eq!(cells.count(), 3, "{reason:?}: when, and what to do");
+        }
+    }
+}

@@ -67,6 +67,15 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+/// The Rust code of the pages is compiled and run as documentation tests; `tests/docs.rs` runs all else.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../README.md")]
+    struct Readme;
+    #[doc = include_str!("../docs/guide.md")]
+    struct Guide;
+}
+
 pub use config::{Count, Mode, Number, OptLevel, Perf, StagefuseConfig, Switch, TINY_INPUT_ROWS};
 pub use error::Error;
 pub use exec::{CompiledExec, EngineKind, Progress, RowsProcessed, StageMetrics};

@@ -62,10 +62,10 @@ pub async fn made_parquet(
     Ok(made)
 }
 
-/// Reads every table of a folder into memory, cut into `threads` partitions of about the same number of rows.
-pub async fn into_memory(context: &SessionContext, folder: &Path, threads: usize) -> Result<(), Failure> {
+/// Reads files into memory, each a table, cut into `threads` partitions of about the same number of rows.
+pub async fn into_memory(context: &SessionContext, files: Vec<(String, PathBuf)>, threads: usize) -> Result<(), Failure> {
     let reader = SessionContext::new();
-    for (name, file) in tables::list(folder)? {
+    for (name, file) in files {
         let start = Instant::now();
         tables::register_file(&reader, &name, &file).await?;
         let frame = reader.table(datafusion::common::TableReference::bare(name.as_str())).await?;

@@ -44,12 +44,13 @@ struct Run {
 }
 
 impl Measurement {
-    pub fn min(&self) -> Duration {
-        self.runs.first().map_or(self.first, |run| run.time)
-    }
-
     pub fn median(&self) -> Duration {
         self.median_run().map_or(self.first, |run| run.time)
+    }
+
+    /// Times of all runs, the quickest first.
+    pub fn times(&self) -> impl Iterator<Item = Duration> {
+        self.runs.iter().map(|run| run.time)
     }
 
     /// CPU time of the median run.

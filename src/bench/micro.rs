@@ -8,6 +8,7 @@ use arrow::error::ArrowError;
 
 use super::measure::{self, Query};
 use super::report::Report;
+use super::sink::Sink;
 use super::{Sessions, load};
 use crate::cli::arguments::{BenchArguments, Mode};
 use crate::cli::failure::Failure;
@@ -33,47 +34,54 @@ const COMPARISONS: [(&str, &str); 7] = [
     ),
 ];
 
-/// Runs the comparisons.
+/// Runs the comparisons, for each number of rows.
 pub fn main(arguments: &BenchArguments) -> Result<bool, Failure> {
-    let threads = usize::from(arguments.threads);
     if let Some(name) = arguments.only.iter().find(|name| !COMPARISONS.iter().any(|(known, _)| known == name)) {
         return Err(Failure::new(format!("--only {name}: there is no such comparison")));
     }
-    runtime(Some(threads))?.block_on(async {
-        let plain = engine::open(Some(threads));
-        let (facts, dim) = (facts(arguments.rows, threads)?, dim()?);
-        load::register(plain.context(), "facts", facts[0][0].schema(), facts)?;
-        load::register(plain.context(), "dim", dim.schema(), vec![vec![dim]])?;
-        let sessions = Sessions::over(&plain, arguments).await?;
-        let mut report = Report::new("micro".to_owned(), arguments);
-        let mut text = format!("{:<16}", "ns/row");
-        for mode in &arguments.modes {
-            let _ = write!(text, "{:>14}", mode.to_string());
+    let mut sink = Sink::open(arguments)?;
+    for rows in &arguments.rows {
+        runtime(Some(usize::from(arguments.threads)))?.block_on(of_rows(*rows, arguments, &mut sink))?;
+    }
+    sink.close("micro")
+}
+
+async fn of_rows(rows: u64, arguments: &BenchArguments, sink: &mut Sink<'_>) -> Result<(), Failure> {
+    let threads = usize::from(arguments.threads);
+    let plain = engine::open(Some(threads));
+    sink.settings(&plain).await?;
+    let (facts, dim) = (facts(rows, threads)?, dim()?);
+    load::register(plain.context(), "facts", facts[0][0].schema(), facts)?;
+    load::register(plain.context(), "dim", dim.schema(), vec![vec![dim]])?;
+    let sessions = Sessions::over(&plain, arguments).await?;
+    let mut subject = sink.subject("micro");
+    subject.table_rows = Some(rows);
+    let mut report = Report::new(subject, arguments);
+    let mut text = format!("{:<16}", "ns/row");
+    for mode in &arguments.modes {
+        let _ = write!(text, "{:>14}", mode.to_string());
+    }
+    text.push('\n');
+    for (name, sql) in COMPARISONS.iter().filter(|(name, _)| arguments.only.is_empty() || arguments.only.iter().any(|only| only == name)) {
+        output::complain(name);
+        let query = Query { name: (*name).to_owned(), text: (*sql).to_owned() };
+        let measured = measure::query(&sessions, &query, &arguments.modes, arguments.runs).await;
+        let _ = write!(text, "{name:<16}");
+        for (_, result) in &measured.modes {
+            let _ = match result {
+                Ok(of) => write!(text, "{:>14.2}", of.median().as_secs_f64() * 1e9 / rows as f64),
+                Err(_) => write!(text, "{:>14}", "failed"),
+            };
+        }
+        if let (Some(compiled), Some(off)) = (median(&measured, Mode::Compiled), median(&measured, Mode::Off)) {
+            let _ = write!(text, "  {:.2}x", off / compiled.max(1e-9));
         }
         text.push('\n');
-        for (name, sql) in
-            COMPARISONS.iter().filter(|(name, _)| arguments.only.is_empty() || arguments.only.iter().any(|only| only == name))
-        {
-            output::complain(name);
-            let query = Query { name: (*name).to_owned(), text: (*sql).to_owned() };
-            let measured = measure::query(&sessions, &query, &arguments.modes, arguments.runs).await;
-            let _ = write!(text, "{name:<16}");
-            for (_, result) in &measured.modes {
-                let _ = match result {
-                    Ok(of) => write!(text, "{:>14.2}", of.median().as_secs_f64() * 1e9 / arguments.rows as f64),
-                    Err(_) => write!(text, "{:>14}", "failed"),
-                };
-            }
-            if let (Some(compiled), Some(off)) = (median(&measured, Mode::Compiled), median(&measured, Mode::Off)) {
-                let _ = write!(text, "  {:.2}x", off / compiled.max(1e-9));
-            }
-            text.push('\n');
-            report.add(measured);
-        }
-        text.push_str("The last column: how many times faster than `off` the compiled mode is.\n");
-        output::print(&text)?;
-        Ok(report.all_right())
-    })
+        sink.take(report.add(measured))?;
+    }
+    text.push_str("The last column: how many times faster than `off` the compiled mode is.\n");
+    sink.wrong(report.wrong());
+    output::print(&text)
 }
 
 fn median(measured: &measure::Measured, wanted: Mode) -> Option<f64> {

@@ -1,28 +1,38 @@
 //! `stagefuse bench`: the same queries in every mode, side by side, and whether the answers agree.
 
+mod compare;
 mod cpu;
 mod data;
 mod digest;
 mod load;
+mod machine;
 mod measure;
 mod micro;
+mod page;
+mod pictures;
+mod record;
 mod report;
+mod sink;
 mod tpch;
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use stagefuse::Session;
 
-use crate::cli::arguments::{BenchArguments, Mode, Storage, Suite, Tables};
+use crate::cli::arguments::{BenchArguments, BenchCommand, Mode, Storage, Suite, Tables};
 use crate::cli::failure::Failure;
-use crate::cli::{engine, output, runtime, statements};
+use crate::cli::{engine, output, runtime, statements, tables};
 use data::Source;
 use measure::Query;
+use record::Subject;
+use report::Report;
+use sink::Sink;
 
-/// Runs a suite. `Ok(false)`: some query was wrong or failed, and was shown.
+/// Runs a suite, or compares two measurements. `Ok(false)`: some query was wrong, failed or became slower, and was shown.
 pub fn main(arguments: &BenchArguments) -> Result<bool, Failure> {
+    if let Some(BenchCommand::Compare(files)) = &arguments.command {
+        return compare::main(files);
+    }
     if arguments.modes.is_empty() {
         return Err(Failure::new("--modes names no mode"));
     }
@@ -46,39 +56,64 @@ pub fn main(arguments: &BenchArguments) -> Result<bool, Failure> {
         (None, _) => ("tpch".to_owned(), tpch::queries()),
     };
     let queries = select(queries, &arguments.only)?;
-    let mut json = match &arguments.json {
-        Some(path) => Some(BufWriter::new(File::create(path).map_err(|error| Failure::at(path, error))?)),
-        None => None,
-    };
-    let threads = usize::from(arguments.threads);
-    runtime(Some(threads))?.block_on(async {
-        let plain = engine::open(Some(threads));
-        let context = plain.context();
-        // Kept until the end: dropping it deletes files made for this run.
-        let _made = match (&arguments.data, arguments.storage, source) {
-            (Some(folder), Storage::Memory, _) => load::into_memory(context, folder, threads).await.map(|()| None)?,
-            (Some(folder), Storage::Parquet, None) => crate::cli::tables::register(context, Some(folder), &[]).await.map(|()| None)?,
-            (None, Storage::Memory, Some(source)) => load::made_memory(context, source, arguments.scale, threads).map(|()| None)?,
-            (folder, Storage::Parquet, Some(source)) => {
-                load::made_parquet(context, source, folder.as_deref(), arguments.scale, threads).await?
-            }
-            (None, _, None) => return Err(Failure::new("--queries without a suite needs the tables: name their folder with --data DIR")),
-        };
-        let sessions = Sessions::over(&plain, arguments).await?;
-        let mut report = report::Report::new(suite, arguments);
-        for (index, query) in queries.iter().enumerate() {
-            output::complain(&format!("[{}/{}] {}", index + 1, queries.len(), query.name));
-            let measured = measure::query(&sessions, query, &arguments.modes, arguments.runs).await;
-            for line in report.add(measured) {
-                if let Some(json) = &mut json {
-                    writeln!(json, "{line}")?;
-                    json.flush()?;
-                }
-            }
+    // The scale of files that were there before is not known.
+    let made = source.is_some() && arguments.data.is_none();
+    if !made && arguments.scale.len() > 1 {
+        return Err(Failure::new("several scales need data that is made: name one, or leave out --data"));
+    }
+    let mut sink = Sink::open(arguments)?;
+    for scale in &arguments.scale {
+        let mut subject = sink.subject(&suite);
+        subject.scale = made.then_some(*scale);
+        if arguments.scale.len() > 1 {
+            output::complain(&format!("scale {scale}"));
         }
-        output::print(&report.text())?;
-        Ok(report.all_right())
-    })
+        let measure = of_scale(*scale, subject, source, &queries, arguments, &mut sink);
+        let text = runtime(Some(usize::from(arguments.threads)))?.block_on(measure)?;
+        if arguments.scale.len() > 1 {
+            output::line(&format!("scale {scale}"))?;
+        }
+        output::print(&text)?;
+    }
+    sink.close(&suite)
+}
+
+/// Brings the tables, measures the queries, and says what came of it.
+async fn of_scale(
+    scale: f64,
+    subject: Subject,
+    source: Option<Source>,
+    queries: &[Query],
+    arguments: &BenchArguments,
+    sink: &mut Sink<'_>,
+) -> Result<String, Failure> {
+    let threads = usize::from(arguments.threads);
+    let plain = engine::open(Some(threads));
+    sink.settings(&plain).await?;
+    let context = plain.context();
+    let files = || tables::named(arguments.data.as_deref(), &arguments.table);
+    let brought = arguments.data.is_some() || !arguments.table.is_empty();
+    // Kept until the end: dropping it deletes files made for this run.
+    let _made = match (arguments.storage, source) {
+        (Storage::Parquet, Some(source)) => load::made_parquet(context, source, arguments.data.as_deref(), scale, threads).await?,
+        (Storage::Memory, Some(source)) if !brought => load::made_memory(context, source, scale, threads).map(|()| None)?,
+        (_, None) if !brought => {
+            return Err(Failure::new(
+                "--queries without a suite needs the tables: name their folder with --data DIR, or a file with --table NAME=FILE",
+            ));
+        }
+        (Storage::Memory, _) => load::into_memory(context, files()?, threads).await.map(|()| None)?,
+        (Storage::Parquet, None) => tables::register(context, arguments.data.as_deref(), &arguments.table).await.map(|()| None)?,
+    };
+    let sessions = Sessions::over(&plain, arguments).await?;
+    let mut report = Report::new(subject, arguments);
+    for (index, query) in queries.iter().enumerate() {
+        output::complain(&format!("[{}/{}] {}", index + 1, queries.len(), query.name));
+        let measured = measure::query(&sessions, query, &arguments.modes, arguments.runs).await;
+        sink.take(report.add(measured))?;
+    }
+    sink.wrong(report.wrong());
+    Ok(report.text())
 }
 
 /// The sessions that modes run in, one each; each engine has the tables in its own format.
@@ -127,20 +162,27 @@ impl Sessions {
     }
 }
 
-fn suite_name(folder: &Path) -> Result<String, Failure> {
-    let folder = folder.canonicalize().map_err(|error| Failure::at(folder, error))?;
-    Ok(folder.file_name().map_or_else(|| "queries".to_owned(), |name| name.to_string_lossy().into_owned()))
+fn suite_name(queries: &Path) -> Result<String, Failure> {
+    let path = queries.canonicalize().map_err(|error| Failure::at(queries, error))?;
+    let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
+    Ok(name.map_or_else(|| "queries".to_owned(), |name| name.to_string_lossy().into_owned()))
 }
 
-/// The `.sql` files of a folder, in the order of their numbers.
+/// The query of a file, or the `.sql` files of a folder, in the order of their numbers.
 fn queries_of(folder: &Path) -> Result<Vec<Query>, Failure> {
+    let read = |path: &Path| {
+        let text = std::fs::read_to_string(path).map_err(|error| Failure::at(path, error))?;
+        let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+        Ok::<_, Failure>(Query { name, text })
+    };
+    if folder.is_file() {
+        return Ok(vec![read(folder)?]);
+    }
     let mut queries = vec![];
     for entry in std::fs::read_dir(folder).map_err(|error| Failure::at(folder, error))? {
-        let path = entry.map_err(|error| Failure::at(folder, error))?.path();
+        let path: PathBuf = entry.map_err(|error| Failure::at(folder, error))?.path();
         if path.extension().is_some_and(|extension| extension == "sql") {
-            let text = std::fs::read_to_string(&path).map_err(|error| Failure::at(&path, error))?;
-            let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-            queries.push(Query { name, text });
+            queries.push(read(&path)?);
         }
     }
     if queries.is_empty() {

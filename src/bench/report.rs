@@ -1,21 +1,19 @@
-//! What `bench` prints, and its lines of JSON.
+//! What `bench` prints.
 
 use std::fmt::Write;
 use std::time::Duration;
 
-use serde_json::json;
 use stagefuse::RowsProcessed;
 
 use super::measure::{Measured, Measurement};
+use super::record::{self, Record, Subject};
 use crate::cli::arguments::{BenchArguments, Mode};
 use crate::cli::failure::Failure;
 use crate::cli::output;
 
 /// All that was measured so far.
 pub struct Report {
-    suite: String,
-    scale: Option<f64>,
-    storage: String,
+    subject: Subject,
     modes: Vec<Mode>,
     measured: Vec<Measured>,
     shows_stages: bool,
@@ -23,26 +21,17 @@ pub struct Report {
 }
 
 impl Report {
-    pub fn new(suite: String, arguments: &BenchArguments) -> Report {
-        // The scale of files that were there before is not known.
-        let scale = arguments.data.is_none().then_some(arguments.scale);
-        Report {
-            suite,
-            scale,
-            storage: arguments.storage.to_string(),
-            modes: arguments.modes.clone(),
-            measured: vec![],
-            shows_stages: arguments.stages,
-            wrong: vec![],
-        }
+    pub fn new(subject: Subject, arguments: &BenchArguments) -> Report {
+        Report { subject, modes: arguments.modes.clone(), measured: vec![], shows_stages: arguments.stages, wrong: vec![] }
     }
 
-    pub fn all_right(&self) -> bool {
-        self.wrong.is_empty()
+    /// What is wrong with answers so far.
+    pub fn wrong(&self) -> &[String] {
+        &self.wrong
     }
 
-    /// Takes a query's measurements; says at once if something is wrong with them. The result are its lines of JSON.
-    pub fn add(&mut self, measured: Measured) -> Vec<String> {
+    /// Takes a query's measurements; says at once if something is wrong with them. The result are its records.
+    pub fn add(&mut self, measured: Measured) -> Vec<Record> {
         for wrong in check(&measured) {
             output::complain(&format!("  {wrong}"));
             self.wrong.push(wrong);
@@ -50,24 +39,12 @@ impl Report {
         if measured.cut {
             output::complain(&format!("  {}: LIMIT leaves a choice of rows; without it all answers are the same", measured.query));
         }
-        let lines =
-            measured.modes.iter().filter_map(|(mode, result)| Some(self.line(&measured.query, *mode, result.as_ref().ok()?))).collect();
+        let record = |(mode, result): &(Mode, Result<Measurement, Failure>)| {
+            Some(Record::new(&self.subject, &measured.query, *mode, result.as_ref().ok()?))
+        };
+        let records = measured.modes.iter().filter_map(record).collect();
         self.measured.push(measured);
-        lines
-    }
-
-    fn line(&self, query: &str, mode: Mode, of: &Measurement) -> String {
-        let number = |time: Duration| (milliseconds(time) * 1000.0).round() / 1000.0;
-        json!({
-            "suite": self.suite, "scale": self.scale, "storage": self.storage, "q": query, "mode": mode.to_string(),
-            "rows": of.digest.rows, "digest": format!("{:016x}", of.digest.hash),
-            "first_ms": number(of.first), "min_ms": number(of.min()), "median_ms": number(of.median()), "cpu_ms": number(of.cpu()),
-            "plan_ms": number(of.plan()), "compile_ms": number(of.compile()), "code_bytes": of.compilation.code_bytes,
-            "stages": of.compilation.stages, "native_stages": of.compilation.native_stages, "fallbacks": of.compilation.fallbacks,
-            "native_rows": of.compilation.rows.native, "interpreted_rows": of.compilation.rows.interpreted,
-            "datafusion_rows": of.compilation.rows.datafusion,
-        })
-        .to_string()
+        records
     }
 
     /// The table: median times, speed-ups of the compiled mode, compile time, native of all stages; then fallbacks and what is wrong.
@@ -216,9 +193,5 @@ fn milliseconds(time: Duration) -> f64 {
 }
 
 fn geomean(values: &[f64], unit: &str) -> String {
-    if values.is_empty() {
-        return "-".to_owned();
-    }
-    let logarithms: f64 = values.iter().map(|value| value.max(1e-6).ln()).sum();
-    format!("{:.2}{unit}", (logarithms / values.len() as f64).exp())
+    record::geomean(values.iter().copied()).map_or_else(|| "-".to_owned(), |mean| format!("{mean:.2}{unit}"))
 }

@@ -58,7 +58,7 @@ pub enum Command {
         #[arg(long)]
         profile: bool,
     },
-    /// Measure the engines against each other, and check that they agree.
+    /// Measure the engines against each other, and check that they agree; or compare two such measurements.
     Bench(BenchArguments),
     /// Search for wrong results: random tables and queries, in every engine.
     Fuzz(FuzzArguments),
@@ -96,19 +96,25 @@ impl QueryArguments {
 }
 
 #[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct BenchArguments {
+    #[command(subcommand)]
+    pub command: Option<BenchCommand>,
     /// A built-in suite.
     #[arg(value_enum, required_unless_present = "queries")]
     pub suite: Option<Suite>,
-    /// A folder with one .sql file a query. Without a suite, its name is the folder's, and --data has the tables.
+    /// A .sql file, or a folder with one .sql file a query. Without a suite, its name is the suite's, and --data or --table have the tables.
     #[arg(long, value_name = "DIR")]
     pub queries: Option<PathBuf>,
-    /// The scale factor of TPC-H or TPC-DS, for data that is made.
-    #[arg(long, default_value_t = 1.0, value_parser = scale)]
-    pub scale: f64,
+    /// The scale factor of TPC-H, TPC-DS or ClickBench, for data that is made; several are measured one after the other.
+    #[arg(long, default_value = "1", value_delimiter = ',', value_name = "SCALE,..", value_parser = scale)]
+    pub scale: Vec<f64>,
     /// A folder with the tables as .parquet, .csv or .json files.
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// One file as a table; may be given several times.
+    #[arg(long = "table", value_name = "NAME=FILE", conflicts_with = "suite")]
+    pub table: Vec<String>,
     /// Only these queries.
     #[arg(long, value_delimiter = ',', value_name = "QUERY,..")]
     pub only: Vec<String>,
@@ -133,12 +139,38 @@ pub struct BenchArguments {
     /// Write one JSON object a line, for each query and mode.
     #[arg(long, value_name = "OUT")]
     pub json: Option<PathBuf>,
+    /// Write a page with charts and all that is needed to repeat the measurement, and each chart as an SVG file.
+    #[arg(long, value_name = "DIR")]
+    pub report: Option<PathBuf>,
     /// Show what every stage did in the last run of each query and mode.
     #[arg(long)]
     pub stages: bool,
-    /// Rows of the generated data of `bench micro`.
-    #[arg(long, default_value_t = 4_000_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
-    pub rows: u64,
+    /// Rows of the generated data of `bench micro`; several are measured one after the other.
+    #[arg(long, default_value = "4000000", value_delimiter = ',', value_name = "ROWS,..", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    pub rows: Vec<u64>,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum BenchCommand {
+    /// What became slower or faster between two files of `bench --json`, beyond noise.
+    Compare(CompareArguments),
+}
+
+#[derive(Args, Debug)]
+pub struct CompareArguments {
+    /// The file of before.
+    pub a: PathBuf,
+    /// The file of after.
+    pub b: PathBuf,
+    /// How many percent the medians must differ by, at least, to count.
+    #[arg(long, default_value_t = 5.0, value_parser = percent)]
+    pub threshold: f64,
+    /// Print JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Exit with 1 if a query or a geometric mean became slower.
+    #[arg(long)]
+    pub fail_on_regression: bool,
 }
 
 #[derive(Args, Debug)]
@@ -170,6 +202,13 @@ fn scale(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(scale) if scale > 0.0 && scale <= 100_000.0 => Ok(scale),
         _ => Err("the scale is a number above 0".to_owned()),
+    }
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(percent) if (0.0..=10_000.0).contains(&percent) => Ok(percent),
+        _ => Err("a number of percent, 0 or more".to_owned()),
     }
 }
 

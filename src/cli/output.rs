@@ -84,6 +84,18 @@ pub fn text(batches: &[RecordBatch]) -> Result<String, Failure> {
     Ok(text)
 }
 
+/// The first two columns of a result as texts.
+pub fn pairs(batches: &[RecordBatch]) -> Result<Vec<(String, String)>, Failure> {
+    let options = FormatOptions::default();
+    let mut pairs = vec![];
+    for batch in batches {
+        let [name, value, ..] = batch.columns() else { continue };
+        let (name, value) = (ArrayFormatter::try_new(name.as_ref(), &options)?, ArrayFormatter::try_new(value.as_ref(), &options)?);
+        pairs.extend((0..batch.num_rows()).map(|row| (name.value(row).to_string(), value.value(row).to_string())));
+    }
+    Ok(pairs)
+}
+
 fn ignore_closed(result: io::Result<()>) -> Result<(), Failure> {
     match result.and_then(|()| io::stdout().lock().flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::new(format!("standard output: {error}"))),

@@ -28,18 +28,22 @@ impl FileType {
 
 /// Registers the tables of `--data` and `--table`.
 pub async fn register(context: &SessionContext, data: Option<&Path>, tables: &[String]) -> Result<(), Failure> {
-    if let Some(folder) = data {
-        for (name, file) in list(folder)? {
-            register_file(context, &name, &file).await?;
-        }
+    for (name, file) in named(data, tables)? {
+        register_file(context, &name, &file).await?;
     }
+    Ok(())
+}
+
+/// Name and path of the tables of `--data` and `--table`.
+pub fn named(data: Option<&Path>, tables: &[String]) -> Result<Vec<(String, PathBuf)>, Failure> {
+    let mut named = data.map(list).transpose()?.unwrap_or_default();
     for table in tables {
         match table.split_once('=') {
-            Some((name, file)) if !name.is_empty() && !file.is_empty() => register_file(context, name, Path::new(file)).await?,
+            Some((name, file)) if !name.is_empty() && !file.is_empty() => named.push((name.to_owned(), PathBuf::from(file))),
             _ => return Err(Failure::new(format!("--table {table}: write NAME=FILE"))),
         }
     }
-    Ok(())
+    Ok(named)
 }
 
 /// Name and path of every file of a folder that can be a table, by name.
