@@ -367,12 +367,7 @@ impl Generator {
         kinds.extend(function.more().filter(|_| self.choices.flag()));
         let args: Vec<Value> = kinds.iter().enumerate().map(|(number, kind)| self.operand(function, number, *kind, growing)).collect();
         let nullable = function.can_be_null() || args.iter().any(|arg| growing.stage.ty(*arg).nullable);
-        let result = match function.result() {
-            Kind::Boolean => SqlType::Boolean,
-            Kind::Whole => SqlType::Int64,
-            Kind::Float => SqlType::Float64,
-            Kind::Text => SqlType::Utf8,
-        };
+        let result = type_of(function.result());
         growing.stage.op(Op::Call(function, args), Type::new(result, nullable))
     }
 
@@ -395,12 +390,7 @@ impl Generator {
         if !found.is_empty() && self.choices.below(4) > 0 {
             return self.choices.pick(&found);
         }
-        let sql = match kind {
-            Kind::Boolean => SqlType::Boolean,
-            Kind::Whole => SqlType::Int64,
-            Kind::Float => SqlType::Float64,
-            Kind::Text => SqlType::Utf8,
-        };
+        let sql = type_of(kind);
         self.literal(sql, growing)
     }
 
@@ -500,6 +490,19 @@ impl Generator {
             _ if (exact(from) || from.is_float()) && exact(to) => Some(UnaryOp::Cast),
             _ => None,
         }
+    }
+}
+
+/// A type of a kind.
+fn type_of(kind: Kind) -> SqlType {
+    match kind {
+        Kind::Boolean => SqlType::Boolean,
+        Kind::Whole => SqlType::Int64,
+        Kind::Unsigned => SqlType::UInt64,
+        Kind::Exact => SqlType::Decimal { precision: 38, scale: 2 },
+        Kind::Float => SqlType::Float64,
+        Kind::Single => SqlType::Float32,
+        Kind::Text => SqlType::Utf8,
     }
 }
 
