@@ -145,7 +145,7 @@ fn compile_parts(
     let mut module = JITModule::new(builder);
     // Cranelift panics on what it cannot lower; a query must not.
     let built = catch_unwind(AssertUnwindSafe(|| on_stack(program, stage, || build(&mut module, program, stage, options, parts))));
-    match built.unwrap_or_else(|_| Err(CompileError::Backend("the code generator panicked".into()))) {
+    match built.unwrap_or_else(|panic| Err(panicked(&*panic))) {
         Ok((function, built)) => {
             let Built { bytes, ranges, listing } = built;
             let time = start.elapsed();
@@ -256,7 +256,7 @@ fn on_stack<T: Send>(program: &Program, stage: Stage, body: impl FnOnce() -> Res
     }
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().stack_size(DEEP_STACK).spawn_scoped(scope, body).map_err(backend)?;
-        thread.join().unwrap_or_else(|_| Err(CompileError::Backend("the code generator panicked".into())))
+        thread.join().unwrap_or_else(|panic| Err(panicked(&*panic)))
     })
 }
 
@@ -271,6 +271,11 @@ fn depth(op: &Op) -> usize {
         }
     }
     deepest
+}
+
+fn panicked(panic: &(dyn std::any::Any + Send)) -> CompileError {
+    let message = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    CompileError::Backend(format!("the code generator panicked: {}", message.unwrap_or("without a message")))
 }
 
 fn backend(error: impl std::fmt::Display) -> CompileError {

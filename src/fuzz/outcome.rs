@@ -3,6 +3,7 @@
 use super::case::Case;
 use super::engines::{Answer, Engine, Engines};
 use crate::exec::StageMetrics;
+use crate::fallback::FallbackReason;
 
 /// What came of a case.
 #[derive(Debug)]
@@ -65,6 +66,12 @@ pub async fn examine(engines: &Engines, case: &Case) -> Outcome {
         let (got, stages) = engines.run(case, engine).await;
         if engine == Engine::Compiled {
             all_stages = stages;
+            // Answered all the same, by the interpreter; but nothing that a query brings may do that to the compiler.
+            let failed = all_stages.iter().find(|stage| matches!(stage.fallback, Some(FallbackReason::Backend { .. })));
+            if let Some(reason) = failed.and_then(|stage| stage.fallback.as_ref()) {
+                let difference = Difference { engine, why: reason.to_string(), wanted, got };
+                return Outcome { verdict: Verdict::Different(Box::new(difference)), stages: all_stages };
+            }
         }
         if let Answer::TooMuch = got {
             // On a busy machine that says nothing; an engine that never comes back is noticed by whoever watches the clock.
