@@ -225,6 +225,16 @@ macro_rules! settings {
 
 settings! {
     /// Settings of Stagefuse; prefix `stagefuse`.
+    ///
+    /// ```
+    /// use datafusion::prelude::SessionConfig;
+    /// use stagefuse::{Mode, StagefuseConfig};
+    ///
+    /// let mut config = SessionConfig::new().with_option_extension(StagefuseConfig::default());
+    /// config.options_mut().set("stagefuse.mode", "interpreted").expect("it is one of the modes");
+    /// assert_eq!(StagefuseConfig::of(config.options()).mode, Mode::Interpreted);
+    /// assert!(config.options_mut().set("stagefuse.mode", "fast").expect_err("is none").to_string().contains("'compiled'"));
+    /// ```
     StagefuseConfig {
         /// How stages run: 'auto' (compiled, unless the input is known to be tiny), 'compiled', 'interpreted' or 'off'.
         mode: Mode = Mode::Auto,

@@ -3,6 +3,16 @@
 use datafusion::common::DataFusionError;
 
 /// An error of a session. Its `Display` is meant for the user; ask what kind it is with the predicates.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// # let session = stagefuse::Session::new();
+/// let error = session.sql("SET stagefuse.mode = 'fast'").await.err().expect("there is no such mode");
+/// assert!(error.is_usage() && !error.is_resources());
+/// assert!(error.to_string().contains("'auto', 'compiled', 'interpreted', 'off'"), "{error}");
+/// # }
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[error(transparent)]
 pub struct Error(Box<Kind>);

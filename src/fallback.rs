@@ -3,6 +3,21 @@
 use std::fmt::{self, Display};
 
 /// Why a stage runs interpreted although it could have been compiled, or why DataFusion's operators took its place. Its `Display` says what to change.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), stagefuse::Error> {
+/// use stagefuse::{FallbackReason, Mode, Session};
+///
+/// let session = Session::builder().mode(Mode::Compiled).build();
+/// let query = session.sql("SET stagefuse.max_fields = 2; SELECT x, y, z FROM (VALUES (1, 2, 3)) AS t(x, y, z) WHERE x < y").await?;
+/// query.collect().await?;
+/// let reason = query.metrics()?[0].fallback.clone().expect("three fields are too many");
+/// assert!(matches!(reason, FallbackReason::MaxFields { limit: 2, .. }));
+/// assert!(reason.to_string().contains("raise the setting or select fewer columns"));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FallbackReason {

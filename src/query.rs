@@ -160,6 +160,19 @@ impl Query {
 
     /// The stages in some form.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), stagefuse::Error> {
+    /// use stagefuse::{Dump, Mode, Session};
+    ///
+    /// let session = Session::builder().mode(Mode::Compiled).build();
+    /// let query = session.sql("SELECT x + 1 AS y FROM (VALUES (1), (2)) AS t(x) WHERE x > 1").await?;
+    /// assert!(query.dump(Dump::Ir).await?.contains("filter"));
+    /// assert!(query.dump(Dump::Asm).await?.contains("ret"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// What planning raises.
     pub async fn dump(&self, dump: Dump) -> Result<String, Error> {
@@ -234,6 +247,21 @@ impl Query {
     }
 
     /// What every stage is, and did when the query ran last, in plan order. Empty before the first run.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), stagefuse::Error> {
+    /// use stagefuse::{EngineKind, Mode, Session};
+    ///
+    /// let session = Session::builder().mode(Mode::Compiled).build();
+    /// let query = session.sql("SELECT sum(value) AS s FROM generate_series(1, 100) WHERE value > 40").await?;
+    /// assert!(query.metrics()?.is_empty());
+    /// query.collect().await?;
+    /// let scan = &query.metrics()?[0];
+    /// assert_eq!((scan.engine, scan.rows_in), (EngineKind::Native, 100));
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// None today.

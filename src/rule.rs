@@ -17,7 +17,22 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use crate::config::{Mode, StagefuseConfig};
 use crate::exec::{CompiledExec, redistribute};
 
-/// Replaces every subtree of a physical plan that can be lowered by a [`CompiledExec`]. It must run last.
+/// Replaces every subtree of a physical plan that can be lowered by a [`CompiledExec`]. It must run last. [`StagefuseBuilder`] adds it, with its settings.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> datafusion::common::Result<()> {
+/// use datafusion::prelude::SessionContext;
+/// use datafusion::physical_optimizer::PhysicalOptimizerRule;
+/// use stagefuse::StagefuseRule;
+///
+/// let context = SessionContext::new();
+/// let plan = context.sql("SELECT sum(value) AS s FROM generate_series(1, 10)").await?.create_physical_plan().await?;
+/// let plan = StagefuseRule::new().optimize(plan, context.state().config_options())?;
+/// assert_eq!(plan.name(), "CompiledExec");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug, Default)]
 pub struct StagefuseRule;
 
@@ -113,7 +128,17 @@ fn is_ordered(plan: &Arc<dyn ExecutionPlan>, required: Option<&OrderingRequireme
     }
 }
 
-/// Adds Stagefuse to a DataFusion session under construction: `SessionStateBuilder::new_with_default_features().with_stagefuse()`.
+/// Adds Stagefuse to a DataFusion session under construction.
+///
+/// ```
+/// use datafusion::execution::SessionStateBuilder;
+/// use datafusion::prelude::SessionContext;
+/// use stagefuse::StagefuseBuilder;
+///
+/// let state = SessionStateBuilder::new_with_default_features().with_stagefuse().build();
+/// let context = SessionContext::new_with_state(state);
+/// assert!(context.state().physical_optimizers().iter().any(|rule| rule.name() == "stagefuse"));
+/// ```
 pub trait StagefuseBuilder: Sized {
     /// Adds the rule and its settings. Settings that the session's configuration already holds stay. Doing it twice is doing it once.
     fn with_stagefuse(self) -> Self;

@@ -39,6 +39,18 @@ pub struct Session {
 }
 
 /// Builds a [`Session`].
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), stagefuse::Error> {
+/// use stagefuse::{Mode, Session};
+///
+/// let session = Session::builder().target_partitions(4).mode(Mode::Interpreted).build();
+/// let query = session.sql("SHOW stagefuse.mode").await?;
+/// assert_eq!(query.collect().await?[0].num_rows(), 1);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct SessionBuilder {
     target_partitions: Option<usize>,
@@ -120,6 +132,20 @@ impl Session {
 
     /// Makes record batches a table of one partition.
     ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), stagefuse::Error> {
+    /// use std::sync::Arc;
+    /// use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+    ///
+    /// let column: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3]));
+    /// let session = stagefuse::Session::new();
+    /// session.register_batches("t", vec![RecordBatch::try_from_iter([("x", column)]).expect("equal lengths")])?;
+    /// assert_eq!(session.sql("SELECT x FROM t WHERE x > 1").await?.collect().await?[0].num_rows(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
     /// Where there is no batch, or their schemas differ.
     pub fn register_batches(&self, table: &str, batches: Vec<RecordBatch>) -> Result<(), Error> {
@@ -130,6 +156,19 @@ impl Session {
     }
 
     /// Reads a table and holds it in memory in compact columns from now on, under the same name: what `CACHE TABLE t` does. See [`CachedTable`].
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), stagefuse::Error> {
+    /// let session = stagefuse::Session::new();
+    /// session.sql("CREATE TABLE t AS SELECT value AS x FROM generate_series(1, 1000)").await?.collect().await?;
+    /// let cached = session.cache_table("t").await?;
+    /// assert_eq!(cached.rows(), 1000);
+    /// assert!(cached.bytes() < 8 * 1000, "numbers up to 1,000 take two bytes each");
+    /// session.uncache_table("t")?;
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// Where there is no such table, or it cannot be read.
@@ -165,6 +204,18 @@ impl Session {
     }
 
     /// Plans a statement. Where the text holds several, all but the last are run; the last is the query.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), stagefuse::Error> {
+    /// let session = stagefuse::Session::new();
+    /// let query = session.sql("CREATE TABLE t AS VALUES (1), (2); SET stagefuse.mode = 'compiled'; SELECT sum(column1) AS s FROM t").await?;
+    /// assert_eq!(query.collect().await?[0].num_rows(), 1);
+    /// let error = session.sql("SELECT no_such_column FROM t").await.err().expect("an error");
+    /// assert!(error.is_usage());
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// # Errors
     /// Where the text is wrong, or an earlier statement fails.

@@ -51,6 +51,16 @@ impl Display for Program {
 }
 
 /// The text form of a program with comments: what operator or expression of the plan each part comes from, and the values of literals.
+/// The text form without them is the program's `Display`; both can be parsed.
+///
+/// ```
+/// # use stagefuse_ir::{parser, printer};
+/// # let text = "program { input0 \"t\" () lit0: int64 = 42 output (int64)
+/// #   s0 \"scan t\" { source input0 () v0: int64 = literal lit0 emit (v0) } }";
+/// let program = parser::parse(text).expect("a program");
+/// assert!(printer::annotated(&program).contains("v0: int64 = literal lit0  ; 42"));
+/// assert_eq!(parser::parse(&printer::annotated(&program)).expect("a program").to_string(), program.to_string());
+/// ```
 pub fn annotated(program: &Program) -> String {
     Printer::new(program, true).program()
 }

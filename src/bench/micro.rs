@@ -49,11 +49,11 @@ pub fn main(arguments: &BenchArguments) -> Result<bool, Failure> {
 async fn of_rows(rows: u64, arguments: &BenchArguments, sink: &mut Sink<'_>) -> Result<(), Failure> {
     let threads = usize::from(arguments.threads);
     let plain = engine::open(Some(threads));
-    sink.settings(&plain).await?;
     let (facts, dim) = (facts(rows, threads)?, dim()?);
     load::register(plain.context(), "facts", facts[0][0].schema(), facts)?;
     load::register(plain.context(), "dim", dim.schema(), vec![vec![dim]])?;
     let sessions = Sessions::over(&plain, arguments).await?;
+    sink.settings(sessions.of(arguments.modes[0])?).await?;
     let mut subject = sink.subject("micro");
     subject.table_rows = Some(rows);
     let mut report = Report::new(subject, arguments);

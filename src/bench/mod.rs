@@ -89,7 +89,6 @@ async fn of_scale(
 ) -> Result<String, Failure> {
     let threads = usize::from(arguments.threads);
     let plain = engine::open(Some(threads));
-    sink.settings(&plain).await?;
     let context = plain.context();
     let files = || tables::named(arguments.data.as_deref(), &arguments.table);
     let brought = arguments.data.is_some() || !arguments.table.is_empty();
@@ -106,6 +105,7 @@ async fn of_scale(
         (Storage::Parquet, None) => tables::register(context, arguments.data.as_deref(), &arguments.table).await.map(|()| None)?,
     };
     let sessions = Sessions::over(&plain, arguments).await?;
+    sink.settings(sessions.of(arguments.modes[0])?).await?;
     let mut report = Report::new(subject, arguments);
     for (index, query) in queries.iter().enumerate() {
         output::complain(&format!("[{}/{}] {}", index + 1, queries.len(), query.name));

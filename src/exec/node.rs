@@ -39,6 +39,21 @@ use crate::profile::NodeCode;
 /// A subtree of a plan that runs as a program of stages.
 ///
 /// It keeps the subtree that it replaced: for its statistics, for being rebuilt over other children, and for whoever wants to run it plainly.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> datafusion::common::Result<()> {
+/// use stagefuse::CompiledExec;
+///
+/// let context = stagefuse::with_stagefuse(datafusion::prelude::SessionContext::new());
+/// let frame = context.sql("SELECT sum(value) AS s FROM generate_series(1, 10)").await?;
+/// let plan = frame.create_physical_plan().await?;
+/// let node = plan.downcast_ref::<CompiledExec>().expect("all of the plan is lowered");
+/// assert_eq!(node.program().stages.len(), node.stages().len());
+/// assert_eq!(node.original().schema(), plan.schema());
+/// # Ok(())
+/// # }
+/// ```
 pub struct CompiledExec {
     original: Arc<dyn ExecutionPlan>,
     lowered: Arc<Lowered>,

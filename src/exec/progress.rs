@@ -9,6 +9,18 @@ use stagefuse_ir::{EntityRef, Source};
 use super::node::CompiledExec;
 
 /// How far a query that runs has come: rows of its scans.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), stagefuse::Error> {
+/// # let session = stagefuse::Session::new();
+/// let query = session.sql("SELECT max(column1) AS m FROM (VALUES (1), (2), (3))").await?;
+/// // While it runs another task asks; here it is over, and all rows have been read.
+/// query.collect().await?;
+/// assert_eq!((query.progress().rows_read, query.progress().share()), (3, Some(1.0)));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
     /// Rows that have been read.

@@ -15,6 +15,19 @@ use super::node::CompiledExec;
 
 /// Rows that operators and stages have read, by engine. A row counts once for each stage, or operator of DataFusion's, that reads it; scans do not count, nor
 /// operators that only hand rows on (exchanges, unions, projections of columns).
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), stagefuse::Error> {
+/// # let session = stagefuse::Session::builder().mode(stagefuse::Mode::Compiled).build();
+/// let query = session.sql("SELECT count(*) AS n FROM generate_series(1, 5000) WHERE value % 2 = 0").await?;
+/// query.collect().await?;
+/// let rows = query.rows_processed();
+/// assert!(rows.native >= 5000 && rows.interpreted + rows.datafusion == 0, "{rows:?}");
+/// assert_eq!(rows.native_share(), 1.0);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub struct RowsProcessed {
     /// Rows read by native stages.

@@ -38,6 +38,23 @@ pub struct ParseError {
 
 /// Reads a program. Does not verify it.
 ///
+/// ```
+/// use stagefuse_ir::parser;
+///
+/// let text = "program {
+///   input0 \"t\" (int64)
+///   output (int64)
+///
+///   s0 \"scan t\" {
+///     source input0 (v0: int64)
+///     emit (v0)
+///   }
+/// }";
+/// assert_eq!(parser::parse(text).expect("a program").stages.len(), 1);
+/// let error = parser::parse(&text.replace("emit", "omit")).expect_err("no sink is called so");
+/// assert_eq!((error.line, error.column), (7, 5));
+/// ```
+///
 /// # Errors
 /// Where the text does not follow the text form: the first place that does not, and why.
 pub fn parse(text: &str) -> Result<Program, ParseError> {

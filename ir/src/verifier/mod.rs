@@ -171,6 +171,21 @@ impl std::error::Error for VerifierError {}
 
 /// Checks a program against the laws.
 ///
+/// ```
+/// use stagefuse_ir::{parser, verifier};
+///
+/// // A filter takes a boolean: law 11.
+/// let program = parser::parse(
+///     "program {
+///        input0 \"t\" (int64)
+///        output (int64)
+///        s0 \"scan t\" { source input0 (v0: int64) filter v0 emit (v0) }
+///      }",
+/// );
+/// let errors = verifier::verify(&program.expect("it can be read")).expect_err("but it breaks a law");
+/// assert_eq!(errors[0].law.number(), 11);
+/// ```
+///
 /// # Errors
 /// Every breach that was found, in order of the text form.
 pub fn verify(program: &Program) -> Result<(), Vec<VerifierError>> {
