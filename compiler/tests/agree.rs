@@ -416,6 +416,33 @@ fn functions() {
         let result = types(function.result());
         let operands: Vec<Type> = function.operands().iter().map(|kind| types(*kind)).collect();
         match function {
+            Function::TruncDecimal | Function::RoundDecimal | Function::TruncDigits => {
+                for digits in [[-1, 0], [0, 3], [2, 0], [3, 3], [39, 1]] {
+                    agree(function.name(), &operands[..1], result, |p, s, v| {
+                        let rest = digits.map(|n| number(p, s, n));
+                        let args = [v[0]].into_iter().chain(rest).take(operands.len()).collect();
+                        s.op(Op::Call(function, args), result)
+                    });
+                }
+            }
+            Function::TimeBin => {
+                for (per_second, width, months, origin) in [(1, 60_000_000_000, 0, 7), (1_000_000, 5, 1, -1), (0, 1, 0, 0)] {
+                    agree(function.name(), &[INT64], result, |p, s, v| {
+                        let rest = [per_second, width, months, origin].map(|n| number(p, s, n));
+                        s.op(Op::Call(function, [v[0]].into_iter().chain(rest).collect()), result)
+                    });
+                }
+            }
+            Function::RegexReplace | Function::Overlay => {
+                for last in [0, 1, 2] {
+                    agree(function.name(), &[TEXT, TEXT], result, |p, s, v| {
+                        let mut args = vec![v[0], v[1]];
+                        args.push(if function == Function::Overlay { number(p, s, 2) } else { v[1] });
+                        args.push(number(p, s, last));
+                        s.op(Op::Call(function, args), result)
+                    });
+                }
+            }
             // A text repeated for the greatest number of times does not fit; nor does what is padded to that.
             Function::Repeat | Function::PadStart | Function::PadEnd => {
                 for count in [-1, 0, 1, 5, 20] {
@@ -455,7 +482,9 @@ fn functions() {
                 });
             }
             // Of parameters, only few have a meaning.
-            _ if function.name().contains("parse_") || function.name().ends_with("_text") => {
+            _ if (function.name().contains("parse_") || function.name().ends_with("_text"))
+                && operands[1..].iter().all(|ty| *ty == INT64) =>
+            {
                 for parameters in PARAMETERS.iter().filter(|parameters| parameters.len() == operands.len() - 1) {
                     agree(function.name(), &operands[..1], result, |p, s, v| {
                         let rest: Vec<Value> = parameters.iter().map(|n| number(p, s, *n)).collect();

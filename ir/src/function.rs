@@ -194,6 +194,31 @@ functions! {
     /// Number of the first character; 0 of an empty text.
     CharCode = "char_code" (Text) -> Whole, Nothing;
 
+    /// Each word with a capital letter at its start and small ones behind.
+    InitCap = "init_cap" (Text) -> Text, Nothing;
+    /// Text with characters of the second operand replaced by those at the same place in the third, or left out where there are none.
+    Translate = "translate" (Text, Text, Text) -> Text, Fails;
+    /// The character of this number. Fails where there is none.
+    Chr = "chr" (Whole) -> Text, Fails;
+    /// A whole number in hexadecimal digits, a negative one as 64 bits.
+    Hex = "hex" (Whole) -> Text, Nothing;
+    /// Characters to insert, leave out or exchange to make the second operand of the first.
+    Levenshtein = "levenshtein" (Text, Text) -> Whole, Nothing;
+    /// Number of the part of the second operand, cut at commas, that is the first; 0 where none is.
+    FindInSet = "find_in_set" (Text, Text) -> Whole, Nothing;
+    /// All before so many occurrences of the second operand; all behind them, counted from the end, where the number is negative.
+    SubstrIndex = "substr_index" (Text, Text, Whole) -> Text, Nothing;
+    /// Text with so many characters (last operand) from a position on replaced by the second operand. Fails with a position before the start.
+    Overlay = "overlay" (Text, Text, Whole, Whole) -> Text, Fails;
+    /// SQL's LIKE with a pattern that may differ from row to row.
+    LikeText = "like_text" (Text, Text) -> Boolean, Nothing;
+    /// As [`Function::LikeText`], without regard to small and capital letters.
+    IlikeText = "ilike_text" (Text, Text) -> Boolean, Nothing;
+    /// Whether a regular expression is found in the text. Fails where it is none.
+    RegexFound = "regex_found" (Text, Text) -> Boolean, Fails;
+    /// Text with what a regular expression finds replaced by the third operand, at most so many times (0: always). Fails where it is none.
+    RegexReplace = "regex_replace" (Text, Text, Text, Whole) -> Text, Fails;
+
     /// A whole number in decimal digits.
     WholeText = "whole_text" (Whole) -> Text, Nothing;
     /// `true` or `false`.
@@ -264,6 +289,20 @@ functions! {
     Trunc = "trunc" (Float) -> Float, Nothing;
     /// Rounded half away from zero to so many digits behind the point.
     Round = "round" (Float, Whole) -> Float, Nothing;
+    /// Towards zero, with so many digits behind the point.
+    TruncDigits = "trunc_digits" (Float, Whole) -> Float, Nothing;
+    /// A decimal's number with so many digits from the end made zero.
+    TruncDecimal = "trunc_decimal" (Exact, Whole) -> Exact, Nothing;
+    /// A decimal's number rounded half away from zero: so many digits from the end are taken off, then so many zeros put there. Fails beyond 128 bits.
+    RoundDecimal = "round_decimal" (Exact, Whole, Whole) -> Exact, Fails;
+    /// Greatest common divisor. Fails beyond 64 bits.
+    Gcd = "gcd" (Whole, Whole) -> Whole, Fails;
+    /// Least common multiple. Fails beyond 64 bits.
+    Lcm = "lcm" (Whole, Whole) -> Whole, Fails;
+    /// Product of the numbers from 1. Fails with negative numbers and beyond 64 bits.
+    Factorial = "factorial" (Whole) -> Whole, Fails;
+    /// Logarithm of the first operand to the base of the second.
+    Log = "log" (Float, Float) -> Float, Nothing;
     /// Power of e.
     Exp = "exp" (Float) -> Float, Nothing;
     /// Natural logarithm.
@@ -293,6 +332,11 @@ functions! {
     /// The start of the calendar unit ([`TimePart`]: year, quarter, month or week) that a point in time lies in; operands as [`Function::TimePart`]. Fails where
     /// nanoseconds since 1970-01-01 would not fit 64 bits.
     TimeTrunc = "time_trunc" (Whole, Whole, Whole) -> Whole, Fails;
+    /// The start of the bin that a point in time lies in. Operands: the time, how many of its unit make a second, the width of bins, whether that is in months (1) or
+    /// nanoseconds, and where a bin starts, in nanoseconds since 1970-01-01. Null where nanoseconds do not fit 64 bits.
+    TimeBin = "time_bin" (Whole, Whole, Whole, Whole, Whole) -> Whole, Nulls;
+    /// The day since 1970-01-01 of a year, a month and a day of the month. Fails where there is none.
+    MakeDate = "make_date" (Whole, Whole, Whole) -> Whole, Fails;
     /// The point in time moved by an interval. Operands: the time, how many of its unit make a second (0: it counts days), months, days,
     /// nanoseconds, and whether to move back (1). Fails beyond the calendar that Arrow knows.
     TimeAdd = "time_add" (Whole, Whole, Whole, Whole, Whole, Whole) -> Whole, Fails;

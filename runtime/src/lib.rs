@@ -88,5 +88,6 @@ pub use columns::arrow_type;
 pub use compact::{Block, ColumnInfo, CompactTable};
 pub use config::{Engine, HostAccumulator, HostAggregate, MemoryBudget, OpaqueExpr, RunConfig, Sizes, Unlimited};
 pub use error::{Error, HostError};
+pub use functions::is_regex;
 pub use run::{Flow, Run, StageMetrics, TableCursor};
 pub use worker::{Worker, WorkerGuard};

@@ -89,12 +89,12 @@ pub(crate) struct Ilike {
 }
 
 impl Ilike {
-    fn new(pattern: &[u8]) -> Self {
+    pub(crate) fn new(pattern: &[u8]) -> Self {
         let like = pattern.is_ascii().then(|| Like::new(&pattern.to_ascii_lowercase()));
         Ilike { like, pattern: StringArray::new_scalar(String::from_utf8_lossy(pattern)) }
     }
 
-    fn matches(&self, text: &[u8]) -> bool {
+    pub(crate) fn matches(&self, text: &[u8]) -> bool {
         match &self.like {
             Some(like) if text.is_ascii() => like.matches(&text.to_ascii_lowercase()),
             // Unicode's rules, as Arrow applies them.

@@ -59,6 +59,8 @@ const EVERYTHING: &str = r#"program {
     v16: boolean = opaque0()
     v17: int64? = neg_checked v0
     v30: utf8 = call concat(v12, v12, v12)
+    v33: int64? = call try_parse_whole(v12, v0)
+    v32: int8? = try_cast v0
     v31: boolean = ilike v12 lit1
     limit limit0
     expand v18: int64 [lit0, lit2]

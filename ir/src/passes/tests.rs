@@ -188,7 +188,9 @@ fn conversions_and_casts() {
         v18: decimal(10,0) = cast v2
         v19: decimal(10,2) = cast v7
         v20: decimal(30,2) = cast v7
-        v21: int64 = cast v0",
+        v21: int64 = cast v0
+        v22: decimal(20,2)? = try_cast v0
+        v23: decimal(14,2)? = try_cast v0",
         "v10: decimal(20,0):i64 = convert v2
         v11: decimal(10,0):i64 = convert v5
         v12: decimal(22,2) = convert v2
@@ -200,7 +202,9 @@ fn conversions_and_casts() {
         v18: decimal(10,0):i64 = cast v2
         v19: decimal(10,2):i64 = cast v7
         v20: decimal(30,2) = cast v7
-        v21: int64 = cast v0",
+        v21: int64 = cast v0
+        v22: decimal(20,2):i64? = convert v0
+        v23: decimal(14,2):i64? = try_cast v0",
     );
 }
 

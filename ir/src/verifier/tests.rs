@@ -276,6 +276,11 @@ fn law_6_conversions() {
     bad("v10: int64? = cast v2");
     bad("v10: int64? = cast v3");
     bad("v10: int64 = cast v5");
+    accepts("v10: int8? = try_cast v0");
+    accepts("v10: decimal(5,3):i64? = try_cast v4");
+    bad("v10: int8 = try_cast v0");
+    bad("v10: float32? = try_cast v4");
+    bad("v10: int64? = try_cast v2");
     bad("v10: date32 = cast v0");
 }
 
@@ -371,6 +376,13 @@ fn law_6_other_operations() {
     accepts("v10: int32? = call position(v2, v2)");
     accepts("v10: utf8? = call left(v2, v25)");
     accepts("v10: int32? = call time_part(v5, v0, v0)");
+    accepts("v10: utf8 = call decimal_text(v1, v0)");
+    accepts("v10: decimal(9,3)? = call parse_decimal(v2, v0, v0)");
+    accepts("v10: uint64? = call try_parse_unsigned(v2)");
+    accepts("v10: utf8 = call single_text(v23)");
+    bad("v10: utf8 = call decimal_text(v0, v0)");
+    bad("v10: utf8 = call float_text(v23)");
+    bad("v10: int64? = call parse_unsigned(v2)");
     bad("v10: utf8? = call upper(v2, v2)");
     bad("v10: utf8? = call concat(v2, v0)");
     bad("v10: utf8? = call concat()");
@@ -401,6 +413,7 @@ fn law_7_nullability() {
     // A function may know no answer.
     rejects(Law::Nullability, "v10: int32 = call time_part(v5, v0, v0)");
     rejects(Law::Nullability, "v10: utf8 = call upper(v2)");
+    rejects(Law::Nullability, "v10: int64 = call parse_whole(v2, v0)");
     let bad = |op: &str| rejects(Law::Nullability, op);
     bad("v10: boolean = not v3");
     bad("v10: boolean = and v3, v24");

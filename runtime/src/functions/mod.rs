@@ -2,9 +2,13 @@
 
 mod convert;
 mod math;
+mod patterns;
 mod text;
 mod time;
 
+pub use patterns::is_regex;
+
+use std::borrow::Cow;
 use std::io::Write;
 
 use arrow::datatypes::Date32Type;
@@ -23,6 +27,7 @@ pub(crate) struct Scratch {
     arena: Bump,
     /// Where a text is put together.
     buffer: Vec<u8>,
+    patterns: patterns::Patterns,
 }
 
 impl Scratch {
@@ -133,6 +138,25 @@ pub(crate) unsafe fn call(function: Function, args: &[Words], scratch: &mut Scra
             let date = i32::try_from(whole(0)).ok().and_then(Date32Type::to_naive_date_opt);
             date.ok_or(ErrorCode::Cast).and_then(|date| scratch.write(format_args!("{date:?}")))
         }
+        InitCap => scratch.build(|out| text::init_cap(text(0), out)),
+        Translate => scratch.build(|out| text::translate(text(0), text(1), text(2), out)),
+        Chr => {
+            let character = u32::try_from(whole(0)).ok().and_then(char::from_u32).ok_or(ErrorCode::Function)?;
+            part(character.encode_utf8(&mut [0; 4]))
+        }
+        Hex => scratch.write(format_args!("{:x}", args[0][0])),
+        Levenshtein => number(text::levenshtein(text(0), text(1))),
+        FindInSet => number(text(1).split(',').position(|member| member == text(0)).map_or(0, |at| at as i64 + 1)),
+        SubstrIndex => part(text::substr_index(text(0), text(1), whole(2))),
+        Overlay if whole(2) < 1 => Err(ErrorCode::Function),
+        Overlay => scratch.build(|out| text::overlay(text(0), text(1), whole(2), whole(3), out)),
+        LikeText => truth(scratch.patterns.like(text(0), text(1))),
+        IlikeText => truth(scratch.patterns.ilike(text(0), text(1))),
+        RegexFound => scratch.patterns.found(text(0), text(1)).ok_or(ErrorCode::Function).and_then(truth),
+        RegexReplace => match scratch.patterns.replaced(text(0), text(1), text(2), whole(3)).ok_or(ErrorCode::Function)? {
+            Cow::Borrowed(within) => part(within),
+            Cow::Owned(made) => scratch.build(|out| out.extend_from_slice(made.as_bytes())),
+        },
         UnsignedText => scratch.write(format_args!("{}", args[0][0])),
         DecimalText => scratch.write(format_args!("{}", convert::decimal_text(wide(args[0]), whole(1)))),
         FloatText => scratch.build(|out| out.extend_from_slice(ryu::Buffer::new().format(float(0)).as_bytes())),
@@ -158,6 +182,13 @@ pub(crate) unsafe fn call(function: Function, args: &[Words], scratch: &mut Scra
         Ceil => real(float(0).ceil()),
         Trunc => real(math::trunc(float(0))),
         Round => real(math::round(float(0), whole(1))),
+        TruncDigits => real(math::trunc_digits(float(0), whole(1))),
+        TruncDecimal => exact(math::trunc_decimal(wide(args[0]), whole(1))),
+        RoundDecimal => math::round_decimal(wide(args[0]), whole(1), whole(2)).ok_or(ErrorCode::Function).and_then(exact),
+        Gcd => math::gcd(whole(0), whole(1)).ok_or(ErrorCode::Function).and_then(number),
+        Lcm => math::lcm(whole(0), whole(1)).ok_or(ErrorCode::Function).and_then(number),
+        Factorial => math::factorial(whole(0)).ok_or(ErrorCode::Function).and_then(number),
+        Log => real(float(0).log(float(1))),
         Exp => real(float(0).exp()),
         Ln => real(float(0).ln()),
         Log2 => real(float(0).log2()),
@@ -171,6 +202,11 @@ pub(crate) unsafe fn call(function: Function, args: &[Words], scratch: &mut Scra
         Atan2 => real(float(0).atan2(float(1))),
         TimePart => Ok(time::part(whole(0), whole(1), whole(2)).map(|value| [value as u64, (value >> 63) as u64])),
         TimeTrunc => time::trunc(whole(0), whole(1), whole(2)).ok_or(ErrorCode::Function).and_then(number),
+        TimeBin => {
+            let bin = time::bin(whole(0), whole(1), whole(2), whole(3) != 0, whole(4));
+            Ok(bin.map(|time| [time as u64, (time >> 63) as u64]))
+        }
+        MakeDate => time::make_date(whole(0), whole(1), whole(2)).ok_or(ErrorCode::Function).and_then(number),
         TimeAdd => {
             let interval = time::Interval { months: whole(2) as i32, days: whole(3) as i32, nanos: whole(4), back: whole(5) != 0 };
             time::add(whole(0), whole(1), interval).ok_or(ErrorCode::Function).and_then(number)

@@ -120,6 +120,71 @@ pub(super) fn pad(text: &str, characters: i64, fill: &str, at_start: bool, out: 
     }
 }
 
+/// Each word, of letters and digits, with a capital letter at its start and small ones behind.
+pub(super) fn init_cap(text: &str, out: &mut Vec<u8>) {
+    let mut inside = false;
+    let mut bytes = [0; 4];
+    for c in text.chars() {
+        if c.is_ascii() {
+            out.push(if inside { c.to_ascii_lowercase() } else { c.to_ascii_uppercase() } as u8);
+        } else if inside {
+            c.to_lowercase().for_each(|c| out.extend_from_slice(c.encode_utf8(&mut bytes).as_bytes()));
+        } else {
+            c.to_uppercase().for_each(|c| out.extend_from_slice(c.encode_utf8(&mut bytes).as_bytes()));
+        }
+        inside = c.is_alphanumeric();
+    }
+}
+
+/// Characters of `from` replaced by those at the same place of `to`, or left out where there are none. Of one that is twice in `from` the first counts.
+pub(super) fn translate(text: &str, from: &str, to: &str, out: &mut Vec<u8>) {
+    let mut bytes = [0; 4];
+    for c in text.chars() {
+        let kept = match from.chars().position(|other| other == c) {
+            Some(at) => to.chars().nth(at),
+            None => Some(c),
+        };
+        out.extend_from_slice(kept.map_or("", |c| c.encode_utf8(&mut bytes)).as_bytes());
+    }
+}
+
+/// Characters to insert, leave out or exchange to make one text of the other.
+pub(super) fn levenshtein(a: &str, b: &str) -> i64 {
+    // The distances of what came of `a` so far to each start of `b`.
+    let mut distances: Vec<i64> = (0..=b.chars().count() as i64).collect();
+    for (row, x) in a.chars().enumerate() {
+        let mut diagonal = row as i64;
+        distances[0] = diagonal + 1;
+        for (column, y) in b.chars().enumerate() {
+            let exchanged = diagonal + i64::from(x != y);
+            diagonal = distances[column + 1];
+            distances[column + 1] = exchanged.min(diagonal + 1).min(distances[column] + 1);
+        }
+    }
+    distances[distances.len() - 1]
+}
+
+/// All before `count` occurrences of a separator, or all behind them, counted from the end, where the number is negative.
+pub(super) fn substr_index<'a>(text: &'a str, at: &str, count: i64) -> &'a str {
+    if count == 0 || at.is_empty() {
+        return "";
+    }
+    let before = usize::try_from(count.unsigned_abs() - 1).unwrap_or(usize::MAX);
+    if count > 0 {
+        text.match_indices(at).nth(before).map_or(text, |(found, _)| &text[..found])
+    } else {
+        text.rmatch_indices(at).nth(before).map_or(text, |(found, _)| &text[found + at.len()..])
+    }
+}
+
+/// Text with `count` characters from number `start` (1 or more) on replaced. A negative count repeats characters before those.
+pub(super) fn overlay(text: &str, with: &str, start: i64, count: i64, out: &mut Vec<u8>) {
+    let end = (start - 1).saturating_add(count).max(0);
+    out.extend_from_slice(&text.as_bytes()[..boundary(text, (start - 1).unsigned_abs())]);
+    out.extend_from_slice(with.as_bytes());
+    out.extend_from_slice(&text.as_bytes()[boundary(text, end.unsigned_abs())..]);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,6 +234,40 @@ mod tests {
         assert_eq!(split_part("a,,b", ",", 0), Err(ErrorCode::Function));
         assert_eq!((split_part("ab", "", 1), split_part("ab", "", -1), split_part("ab", "", 2)), (Ok("ab"), Ok("ab"), Ok("")));
         assert_eq!(split_part("aaa", "aa", -1), Ok(""));
+    }
+
+    #[test]
+    fn words_and_characters() {
+        let capped = |text: &str| built(|out| init_cap(text, out));
+        assert_eq!((capped("hello WORLD-wide 2nd"), capped("élan ÜBER ŉ")), ("Hello World-Wide 2nd".into(), "Élan Über ʼN".into()));
+        let translated = |text: &str, from: &str, to: &str| built(|out| translate(text, from, to, out));
+        assert_eq!(
+            (translated("12345", "143", "ax"), translated("日本日", "日", "é"), translated("aab", "aab", "xyz")),
+            ("a2x5".into(), "é本é".into(), "xxz".into())
+        );
+        for (a, b, distance) in [("kitten", "sitting", 3), ("", "abc", 3), ("abc", "", 3), ("日本語", "日語", 1), ("same", "same", 0)]
+        {
+            assert_eq!(levenshtein(a, b), distance, "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn parts_by_separator_and_position() {
+        for (count, expected) in
+            [(1, "www"), (2, "www.apache"), (3, "www.apache.org"), (-1, "org"), (-2, "apache.org"), (0, ""), (i64::MIN, "www.apache.org")]
+        {
+            assert_eq!(substr_index("www.apache.org", ".", count), expected, "{count}");
+        }
+        assert_eq!((substr_index("aaa", "aa", 1), substr_index("aaa", "aa", -1), substr_index("abc", "", 1)), ("", "", ""));
+        let overlaid = |text: &str, start: i64, count: i64| built(|out| overlay(text, "xx", start, count, out));
+        assert_eq!(
+            (overlaid("abcdef", 3, 2), overlaid("abc", 9, 1), overlaid("abc", 2, -5)),
+            ("abxxef".into(), "abcxx".into(), "axxabc".into())
+        );
+        assert_eq!(
+            (overlaid("日本語", 2, 1), overlaid("日本語", 1, i64::MAX), overlaid("", 1, 0)),
+            ("日xx語".into(), "xx".into(), "xx".into())
+        );
     }
 
     #[test]

@@ -101,6 +101,55 @@ pub(super) fn day(time: i64, per_second: i64) -> Option<i64> {
     Some(split(time, per_second)?.0).filter(|day| CALENDAR.contains(day))
 }
 
+/// Days of a month.
+fn days_of(year: i64, month: i64) -> i64 {
+    let next = if month == 12 { first_of(year + 1, 1) } else { first_of(year, month + 1) };
+    next - first_of(year, month)
+}
+
+/// A day by year, month and day of the month; `None` where there is none, or beyond the calendar.
+pub(super) fn make_date(year: i64, month: i64, day: i64) -> Option<i64> {
+    let known = (-262_143..=262_142).contains(&year) && (1..=12).contains(&month);
+    let made = (known && (1..=days_of(year, month)).contains(&day)).then(|| first_of(year, month) + day - 1)?;
+    Some(made).filter(|day| CALENDAR.contains(day))
+}
+
+/// The start of the bin that a point in time lies in; bins are `width` months or nanoseconds wide. `origin` and all between are nanoseconds: `None` where they do
+/// not fit, as in DataFusion.
+pub(super) fn bin(time: i64, per_second: i64, width: i64, months: bool, origin: i64) -> Option<i64> {
+    let scale = 1_000_000_000i64.checked_div(per_second).filter(|scale| *scale > 0)?;
+    let nanos = time.checked_mul(scale)?;
+    let start =
+        if months { month_bin(nanos, width, origin)? } else { origin.checked_add(bin_distance(nanos.checked_sub(origin)?, width)?)? };
+    Some(start / scale)
+}
+
+/// The greatest multiple of a width that is not greater.
+fn bin_distance(distance: i64, width: i64) -> Option<i64> {
+    let start = distance.checked_sub(distance.checked_rem(width)?)?;
+    if distance < 0 && width > 1 && start != distance { start.checked_sub(width) } else { Some(start) }
+}
+
+fn month_bin(time: i64, width: i64, origin: i64) -> Option<i64> {
+    const SECOND: i64 = 1_000_000_000;
+    let ((day, second, nanos), (first, first_second, first_nanos)) = (split(time, SECOND), split(origin, SECOND));
+    let ((year, month, _), (first_year, first_month, day_of_month)) = (civil(day), civil(first));
+    // A day that a month does not have is its last.
+    let moved = |months: i64| {
+        let months = first_year.checked_mul(12)?.checked_add(first_month - 1)?.checked_add(months)?;
+        let (year, month) = (months.div_euclid(12), months.rem_euclid(12) + 1);
+        let known = (-262_143..=262_142).contains(&year);
+        known.then(|| (first_of(year, month) + day_of_month.min(days_of(year, month)) - 1, first_second, first_nanos))
+    };
+    let distance = bin_distance((year - first_year) * 12 + month - first_month, width)?;
+    let mut start = moved(distance)?;
+    if start > (day, second, nanos) {
+        start = moved(distance.checked_sub(width)?)?;
+    }
+    let (day, second, nanos) = start;
+    i64::try_from((i128::from(day) * i128::from(DAY) + i128::from(second)) * i128::from(SECOND) + i128::from(nanos)).ok()
+}
+
 /// By how much to move a point in time, and whether back.
 pub(super) struct Interval {
     pub(super) months: i32,
@@ -229,6 +278,43 @@ mod tests {
                 assert_eq!(day(time, *per_second), expected.map(i64::from), "{time} ({per_second})");
             }
         }
+    }
+
+    #[test]
+    fn dates_are_made() {
+        assert_eq!((make_date(2024, 2, 29), make_date(2023, 2, 29), make_date(1970, 1, 1)), (Some(19_782), None, Some(0)));
+        assert_eq!(
+            (make_date(2024, 0, 1), make_date(2024, 13, 1), make_date(2024, 1, 0), make_date(2024, 4, 31)),
+            (None, None, None, None)
+        );
+        assert_eq!(
+            (make_date(262_142, 12, 31), make_date(262_143, 1, 1), make_date(-262_143, 1, 1)),
+            (Some(95_026_236), None, Some(-96_465_292))
+        );
+        assert_eq!(make_date(i64::MAX, i64::MIN, i64::MAX), None);
+    }
+
+    #[test]
+    fn bins_hold_their_times() {
+        let at = |year, month, day: i64| (first_of(year, month) + day - 1) * DAY;
+        assert_eq!(bin(at(2024, 5, 17), 1, 15 * 60_000_000_000, false, 0), Some(at(2024, 5, 17)));
+        assert_eq!(bin(-1, 1, 60_000_000_000, false, 0), Some(-60));
+        assert_eq!(bin(-60, 1, 60_000_000_000, false, 0), Some(-60));
+        assert_eq!(bin(100, 1_000, 60_000_000, false, 7_000_000), Some(67));
+        assert_eq!(bin(i64::MAX, 1, 1, false, 0), None);
+        assert_eq!(bin(i64::MIN, 1_000_000_000, 7, false, i64::MAX), None);
+        assert_eq!(bin(5, 1, 0, false, 0), None);
+        for (time, width, origin, start) in [
+            (at(2024, 5, 17), 1, 0, at(2024, 5, 1)),
+            (at(2024, 5, 17), 12, 0, at(2024, 1, 1)),
+            (at(1969, 12, 31), 3, 0, at(1969, 10, 1)),
+            (at(2024, 5, 17), 1, at(2000, 1, 31), at(2024, 4, 30)),
+            (at(2024, 5, 31), 1, at(2000, 1, 31), at(2024, 5, 31)),
+            (at(1950, 2, 10), 2, at(2000, 1, 20), at(1950, 1, 20)),
+        ] {
+            assert_eq!(bin(time, 1, width, true, origin * 1_000_000_000), Some(start), "{time} {width} {origin}");
+        }
+        assert_eq!(bin(0, 1, i64::MAX, true, 1), None);
     }
 
     #[test]

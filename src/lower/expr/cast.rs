@@ -12,7 +12,7 @@ use crate::lower::{Lowering, Result, types};
 
 /// What becomes of a value that a cast cannot hold.
 #[derive(Copy, Clone, PartialEq)]
-enum OnFailure {
+pub(super) enum OnFailure {
     Raise,
     Null,
 }
@@ -52,7 +52,7 @@ impl Lowering {
     }
 
     /// A value as one of another type, by Arrow's rules.
-    fn cast_value(&mut self, scope: &mut Scope<'_>, value: Value, t: SqlType, on: OnFailure) -> Option<Value> {
+    pub(super) fn cast_value(&mut self, scope: &mut Scope<'_>, value: Value, t: SqlType, on: OnFailure) -> Option<Value> {
         let from = scope.s.ty(value);
         let f = from.sql;
         if f == t {

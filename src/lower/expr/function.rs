@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use datafusion::common::ScalarValue;
-use datafusion::functions::{core, math, string, unicode};
+use datafusion::functions::{core, datetime, math, string, unicode};
 use datafusion::logical_expr::ScalarUDF;
 use datafusion::physical_expr::expressions::Literal;
 use datafusion::physical_expr::utils::collect_columns;
@@ -11,7 +11,7 @@ use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use stagefuse_ir::{BinaryOp, Datum, Function, Op, SqlType, Type, UnaryOp, Value};
 
 use super::Scope;
-use crate::lower::{Lowering, Result, types};
+use crate::lower::{Lowering, Result};
 
 /// A function of DataFusion's, which makes the one instance of it that there is.
 type Known = fn() -> Arc<ScalarUDF>;
@@ -32,6 +32,17 @@ const ALIKE: &[(Known, Function)] = &[
     (unicode::right, Function::Right),
     (unicode::reverse, Function::Reverse),
     (unicode::strpos, Function::Position),
+    (unicode::initcap, Function::InitCap),
+    (unicode::translate, Function::Translate),
+    (unicode::find_in_set, Function::FindInSet),
+    (unicode::substr_index, Function::SubstrIndex),
+    (string::chr, Function::Chr),
+    (string::to_hex, Function::Hex),
+    (string::levenshtein, Function::Levenshtein),
+    (math::gcd, Function::Gcd),
+    (math::lcm, Function::Lcm),
+    (math::factorial, Function::Factorial),
+    (datetime::make_date, Function::MakeDate),
     (math::sqrt, Function::Sqrt),
     (math::floor, Function::Floor),
     (math::ceil, Function::Ceil),
@@ -49,6 +60,10 @@ const ALIKE: &[(Known, Function)] = &[
     (math::isnan, Function::IsNan),
     (math::iszero, Function::IsZero),
 ];
+
+/// Functions of floats whose result, computed in 64 bits, is that of 32 bits.
+const EXACT: &[Function] =
+    &[Function::Floor, Function::Ceil, Function::Trunc, Function::Sqrt, Function::Signum, Function::IsNan, Function::IsZero];
 
 /// Functions whose last operand may be left out.
 const PADDED: &[(Known, Function, usize, Rest)] = &[
@@ -104,14 +119,30 @@ impl Lowering {
             return self.bit_length(scope, expr, call);
         }
         if is(math::round)
-            && let Some(rounded) = self.round_decimal(scope, expr, call)?
+            && let Some(rounded) = self.round_exact(scope, expr, call)?
         {
             return Ok(Some(rounded));
         }
-        // With a second operand it is another function.
-        if is(math::trunc) && call.args().len() == 1 {
-            let args = self.arguments(scope, call)?;
-            return self.call(scope, expr, Function::Trunc, args);
+        if is(math::trunc) {
+            return self.trunc(scope, expr, call);
+        }
+        if is(math::log) {
+            return self.log(scope, expr, call);
+        }
+        if is(core::greatest) || is(core::least) {
+            return self.extreme(scope, call, is(core::greatest));
+        }
+        if is(math::nanvl) {
+            return self.nanvl(scope, expr, call);
+        }
+        if is(string::concat_ws) {
+            return self.concat_ws(scope, expr, call);
+        }
+        if is(core::overlay) {
+            return self.overlay(scope, expr, call);
+        }
+        if let Some(found) = self.regex_function(scope, call)? {
+            return Ok(Some(found));
         }
         if let Some((_, function)) = ALIKE.iter().find(|(known, _)| is(*known)) {
             let args = self.arguments(scope, call)?;
@@ -130,8 +161,17 @@ impl Lowering {
         self.time_function(scope, expr, call)
     }
 
-    fn arguments(&mut self, scope: &mut Scope<'_>, call: &ScalarFunctionExpr) -> Result<Vec<Value>> {
+    pub(super) fn arguments(&mut self, scope: &mut Scope<'_>, call: &ScalarFunctionExpr) -> Result<Vec<Value>> {
         call.args().iter().map(|arg| self.scoped(scope, arg)).collect()
+    }
+
+    /// A float in 64 bits.
+    pub(super) fn widened(&mut self, scope: &mut Scope<'_>, value: Value) -> Value {
+        let ty = scope.s.ty(value);
+        if ty.sql != SqlType::Float32 {
+            return value;
+        }
+        scope.s.unary(UnaryOp::Convert, value, Type::new(SqlType::Float64, ty.nullable))
     }
 
     /// A literal.
@@ -151,9 +191,24 @@ impl Lowering {
         scope: &mut Scope<'_>,
         expr: &Arc<dyn PhysicalExpr>,
         function: Function,
-        args: Vec<Value>,
+        mut args: Vec<Value>,
     ) -> Result<Option<Value>> {
-        let Some(result) = self.result_type(scope, expr) else { return Ok(None) };
+        let Some(mut result) = self.result_type(scope, expr) else { return Ok(None) };
+        if EXACT.contains(&function) && args.iter().all(|arg| scope.s.ty(*arg).sql == SqlType::Float32) {
+            args = args.into_iter().map(|arg| self.widened(scope, arg)).collect();
+            if result.sql == SqlType::Float32 {
+                result = Type::new(SqlType::Float64, result.nullable);
+                return Ok(self.call_of(scope, result, function, args).map(|value| {
+                    let nullable = scope.s.ty(value).nullable;
+                    scope.s.unary(UnaryOp::Convert, value, Type::new(SqlType::Float32, nullable))
+                }));
+            }
+        }
+        Ok(self.call_of(scope, result, function, args))
+    }
+
+    /// A call with these operands, if they and the result are of the function's kinds.
+    fn call_of(&mut self, scope: &mut Scope<'_>, result: Type, function: Function, args: Vec<Value>) -> Option<Value> {
         let kinds = function.operands();
         let takes = args.len() >= kinds.len() && (args.len() == kinds.len() || function.more().is_some());
         let holds = args.iter().enumerate().all(|(at, arg)| {
@@ -161,10 +216,10 @@ impl Lowering {
             kind.is_some_and(|kind| kind.holds(scope.s.ty(*arg)))
         });
         if !takes || !holds || !function.result().holds(result) {
-            return Ok(None);
+            return None;
         }
         let nullable = function.can_be_null() || args.iter().any(|arg| scope.s.ty(*arg).nullable);
-        Ok(Some(scope.s.op(Op::Call(function, args), result.with_nullable(nullable))))
+        Some(scope.s.op(Op::Call(function, args), result.with_nullable(nullable)))
     }
 
     /// The first operand, null where the second equals it.
@@ -209,41 +264,61 @@ impl Lowering {
         self.call(scope, expr, Function::Concat, args)
     }
 
+    /// Texts with a separator between those that are not null.
+    fn concat_ws(&mut self, scope: &mut Scope<'_>, expr: &Arc<dyn PhysicalExpr>, call: &ScalarFunctionExpr) -> Result<Option<Value>> {
+        let args = self.arguments(scope, call)?;
+        let [separator, texts @ ..] = args.as_slice() else { return Ok(None) };
+        if args.iter().any(|arg| scope.s.ty(*arg).sql != SqlType::Utf8) || texts.is_empty() {
+            return Ok(None);
+        }
+        let nullable = scope.s.ty(*separator).nullable;
+        let ty = Type::new(SqlType::Utf8, nullable);
+        // The separator stands before each text, and before the first it is cut off again.
+        let mut parts = vec![];
+        for text in texts {
+            if !scope.s.ty(*text).nullable {
+                parts.push(scope.s.op(Op::Call(Function::Concat, vec![*separator, *text]), ty));
+                continue;
+            }
+            let is_null = scope.s.unary(UnaryOp::IsNull, *text, Type::boolean(false));
+            scope.s.begin_region();
+            let nothing = self.constant(scope, Type::new(SqlType::Utf8, false), Datum::Str(String::new()));
+            let then = scope.s.end_region(nothing);
+            scope.s.begin_region();
+            let there = scope.s.unary(UnaryOp::AssumeValid, *text, Type::new(SqlType::Utf8, false));
+            let part = scope.s.op(Op::Call(Function::Concat, vec![*separator, there]), ty);
+            let otherwise = scope.s.end_region(part);
+            parts.push(scope.s.op(Op::If(is_null, Box::new(then), Box::new(otherwise)), ty));
+        }
+        let Some(all) = self.call(scope, expr, Function::Concat, parts)? else { return Ok(None) };
+        let (int32, int64) = (Type::new(SqlType::Int32, nullable), Type::new(SqlType::Int64, nullable));
+        let length = scope.s.unary(UnaryOp::CharLength, *separator, int32);
+        let length = scope.s.unary(UnaryOp::Convert, length, int64);
+        let one = self.number(scope, 1);
+        let start = scope.s.binary(BinaryOp::Add, length, one, int64);
+        Ok(Some(scope.s.op(Op::Substr(all, start, None), ty)))
+    }
+
+    /// A part of a text replaced: as many characters as replace it, where it does not say.
+    fn overlay(&mut self, scope: &mut Scope<'_>, expr: &Arc<dyn PhysicalExpr>, call: &ScalarFunctionExpr) -> Result<Option<Value>> {
+        let mut args = self.arguments(scope, call)?;
+        if let [_, with, _] = args.as_slice() {
+            let ty = scope.s.ty(*with);
+            if ty.sql != SqlType::Utf8 {
+                return Ok(None);
+            }
+            let length = scope.s.unary(UnaryOp::CharLength, *with, Type::new(SqlType::Int32, ty.nullable));
+            args.push(length);
+        }
+        self.call(scope, expr, Function::Overlay, args)
+    }
+
     fn abs(&mut self, scope: &mut Scope<'_>, call: &ScalarFunctionExpr) -> Result<Option<Value>> {
         let [arg] = call.args() else { return Ok(None) };
         let arg = self.scoped(scope, arg)?;
         let ty = scope.s.ty(arg);
         let number = ty.sql.is_integer() || ty.sql.is_float() || ty.sql.scale().is_some();
         Ok(number.then(|| scope.s.unary(UnaryOp::Abs, arg, ty)))
-    }
-
-    /// A decimal with fewer digits behind the point: a cast rounds as `round` does.
-    fn round_decimal(&mut self, scope: &mut Scope<'_>, expr: &Arc<dyn PhysicalExpr>, call: &ScalarFunctionExpr) -> Result<Option<Value>> {
-        let Some(result) = self.result_type(scope, expr) else { return Ok(None) };
-        let places = match call.args().get(1) {
-            None => 0,
-            Some(places) => match places.downcast_ref::<Literal>().map(Literal::value) {
-                Some(ScalarValue::Int32(Some(places @ 0..))) => *places,
-                _ => return Ok(None),
-            },
-        };
-        let from = call.args().first().and_then(|arg| arg.data_type(scope.schema).ok()).and_then(|ty| types::ir_type(&ty, true));
-        let (
-            Some(SqlType::Decimal { precision, scale: scale @ 0.. }),
-            SqlType::Decimal { precision: result_precision, scale: result_scale },
-        ) = (from.map(|from| from.sql), result.sql)
-        else {
-            return Ok(None);
-        };
-        if precision != result_precision || i32::from(result_scale) != places.min(scale.into()) {
-            return Ok(None);
-        }
-        let arg = self.scoped(scope, &call.args()[0])?;
-        if result_scale == scale {
-            return Ok(Some(arg));
-        }
-        let ty = result.with_nullable(scope.s.ty(arg).nullable);
-        Ok(Some(scope.s.unary(UnaryOp::Cast, arg, ty)))
     }
 
     fn bit_length(&mut self, scope: &mut Scope<'_>, expr: &Arc<dyn PhysicalExpr>, call: &ScalarFunctionExpr) -> Result<Option<Value>> {

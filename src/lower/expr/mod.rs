@@ -2,10 +2,13 @@
 
 mod arith;
 mod cast;
+mod choice;
 mod conditional;
+mod digits;
 mod function;
 mod literal;
 mod opaque;
+mod pattern;
 mod time;
 
 use std::sync::Arc;
@@ -146,6 +149,9 @@ impl Lowering {
             Operator::GtEq => Some(BinaryOp::Ge),
             Operator::IsDistinctFrom => Some(BinaryOp::Distinct),
             Operator::IsNotDistinctFrom => Some(BinaryOp::NotDistinct),
+            Operator::RegexMatch | Operator::RegexIMatch | Operator::RegexNotMatch | Operator::RegexNotIMatch => {
+                return self.regex_match(scope, binary);
+            }
             _ => None,
         };
         let Some(op) = comparison else { return self.arithmetic(scope, expr, binary) };
@@ -213,21 +219,7 @@ impl Lowering {
         s.binary(BinaryOp::And, a, b, ty)
     }
 
-    fn like(&mut self, scope: &mut Scope<'_>, like: &LikeExpr) -> Result<Option<Value>> {
-        let pattern =
-            like.pattern().downcast_ref::<Literal>().and_then(|pattern| pattern.value().try_as_str().flatten().map(str::to_string));
-        let Some(pattern) = pattern else { return Ok(None) };
-        let text = self.scoped(scope, like.expr())?;
-        if scope.s.ty(text).sql != SqlType::Utf8 {
-            return Ok(None);
-        }
-        let pattern = self.p.literal(Type::new(SqlType::Utf8, false), Datum::Str(pattern));
-        let ty = Type::boolean(scope.s.ty(text).nullable);
-        let op = if like.case_insensitive() { Op::Ilike(text, pattern) } else { Op::Like(text, pattern) };
-        let found = scope.s.op(op, ty);
-        Ok(Some(if like.negated() { scope.s.unary(UnaryOp::Not, found, ty) } else { found }))
-    }
-
+    /// Of floats, as of others, the bits are compared: -0.0 is not 0.0 here.
     fn in_list(&mut self, scope: &mut Scope<'_>, list: &InListExpr) -> Result<Option<Value>> {
         let value = self.scoped(scope, list.expr())?;
         let ty = scope.s.ty(value);
@@ -240,7 +232,7 @@ impl Lowering {
                 _ => return Ok(None),
             }
         }
-        if ty.sql.is_float() || ty.sql.is_host() {
+        if ty.sql.is_host() {
             return Ok(None);
         }
         let mut found = scope.s.op(Op::In(value, lits), Type::boolean(ty.nullable));

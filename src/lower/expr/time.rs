@@ -8,7 +8,7 @@ use arrow::datatypes::IntervalMonthDayNano;
 use datafusion::common::ScalarValue;
 use datafusion::functions::datetime;
 use datafusion::functions::datetime::to_timestamp::{
-    ToTimestampMicrosFunc, ToTimestampMillisFunc, ToTimestampNanosFunc, ToTimestampSecondsFunc,
+    ToTimestampFunc, ToTimestampMicrosFunc, ToTimestampMillisFunc, ToTimestampNanosFunc, ToTimestampSecondsFunc,
 };
 use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::expressions::{BinaryExpr, Literal};
@@ -16,6 +16,8 @@ use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use stagefuse_ir::{BinaryOp, Datum, Function, Op, SqlType, TimePart, TimeUnit, Type, UnaryOp, Value};
 
 use super::Scope;
+use super::cast::OnFailure;
+use super::pattern::text_of;
 use crate::lower::{Lowering, Result, types};
 
 const INT64: SqlType = SqlType::Int64;
@@ -37,16 +39,111 @@ impl Lowering {
                 let Some(part) = text_of(part) else { return Ok(None) };
                 self.date_trunc(scope, &part.to_lowercase(), time)
             }
-            [number] if counts_from_1970(expr) => {
-                let Some(result) = self.result_type(scope, expr) else { return Ok(None) };
-                let known = expr.data_type(scope.schema).is_ok_and(|ty| types::zone(&ty).is_none());
-                let number = self.scoped(scope, number)?;
-                let ty = scope.s.ty(number);
-                let counts = known && ty.sql == INT64 && matches!(result.sql, SqlType::Timestamp(_));
-                Ok(counts.then(|| self.renamed(scope, number, result.sql)))
-            }
+            [value] if makes_timestamp(expr) => self.to_timestamp(scope, expr, value),
+            [value] if is(datetime::to_date()) => self.to_date(scope, value),
+            [value] if is(datetime::to_unixtime()) => self.to_unixtime(scope, value),
+            [width, time] if is(datetime::date_bin()) => self.date_bin(scope, width, time, 0),
+            [width, time, origin] if is(datetime::date_bin()) => match origin.downcast_ref::<Literal>().map(Literal::value) {
+                Some(ScalarValue::TimestampNanosecond(Some(origin), _)) => self.date_bin(scope, width, time, *origin),
+                _ => Ok(None),
+            },
             _ => Ok(None),
         }
+    }
+
+    /// A text, a number of some unit or another timestamp as a point in time without a zone.
+    fn to_timestamp(
+        &mut self,
+        scope: &mut Scope<'_>,
+        expr: &Arc<dyn PhysicalExpr>,
+        value: &Arc<dyn PhysicalExpr>,
+    ) -> Result<Option<Value>> {
+        let zoned = expr.data_type(scope.schema).map_or(true, |ty| types::zone(&ty).is_some());
+        let Some(SqlType::Timestamp(unit)) = self.result_type(scope, expr).map(|ty| ty.sql).filter(|_| !zoned) else { return Ok(None) };
+        let to = SqlType::Timestamp(unit);
+        let seconds = ScalarFunctionExpr::try_downcast_func::<ToTimestampFunc>(expr.as_ref()).is_some();
+        let value = self.scoped(scope, value)?;
+        let ty = scope.s.ty(value);
+        Ok(match ty.sql {
+            SqlType::Utf8 => {
+                // All of them go through nanoseconds.
+                let nanos = TimeUnit::Nanosecond.per_second();
+                let args = vec![value, self.number(scope, nanos)];
+                let number = Type::new(INT64, ty.nullable);
+                let time =
+                    scope.s.op(Op::Call(Function::ParseTimestamp, args), Type::new(SqlType::Timestamp(TimeUnit::Nanosecond), ty.nullable));
+                let time = self.renamed(scope, time, INT64);
+                let factor = self.number(scope, nanos / unit.per_second());
+                let time = scope.s.binary(BinaryOp::Div, time, factor, number);
+                Some(self.renamed(scope, time, to))
+            }
+            sql if seconds && sql.is_integer() => {
+                let time = self.cast_value(scope, value, SqlType::Timestamp(TimeUnit::Second), OnFailure::Raise);
+                time.and_then(|time| self.cast_value(scope, time, to, OnFailure::Raise))
+            }
+            sql if sql.is_integer() || !seconds && sql.is_float() || matches!(sql, SqlType::Timestamp(_)) => {
+                self.cast_value(scope, value, to, OnFailure::Raise)
+            }
+            _ => None,
+        })
+    }
+
+    fn to_date(&mut self, scope: &mut Scope<'_>, value: &Arc<dyn PhysicalExpr>) -> Result<Option<Value>> {
+        let zoned = value.data_type(scope.schema).map_or(true, |ty| types::zone(&ty).is_some());
+        let value = self.scoped(scope, value)?;
+        Ok(match scope.s.ty(value).sql {
+            SqlType::Timestamp(_) if zoned => None,
+            SqlType::Utf8 | SqlType::Int32 | INT64 | SqlType::Date32 | SqlType::Date64 | SqlType::Timestamp(_) => {
+                self.cast_value(scope, value, SqlType::Date32, OnFailure::Raise)
+            }
+            _ => None,
+        })
+    }
+
+    fn to_unixtime(&mut self, scope: &mut Scope<'_>, value: &Arc<dyn PhysicalExpr>) -> Result<Option<Value>> {
+        let value = self.scoped(scope, value)?;
+        let seconds = SqlType::Timestamp(TimeUnit::Second);
+        Ok(match scope.s.ty(value).sql {
+            sql if sql.is_integer() || sql.is_float() => self.cast_value(scope, value, INT64, OnFailure::Raise),
+            SqlType::Date32 | SqlType::Timestamp(_) => {
+                let time = self.cast_value(scope, value, seconds, OnFailure::Raise);
+                time.and_then(|time| self.cast_value(scope, time, INT64, OnFailure::Raise))
+            }
+            // What zone a text is in is a setting.
+            _ => None,
+        })
+    }
+
+    /// The start of the bin that a point in time lies in, whatever its zone.
+    fn date_bin(
+        &mut self,
+        scope: &mut Scope<'_>,
+        width: &Arc<dyn PhysicalExpr>,
+        time: &Arc<dyn PhysicalExpr>,
+        origin: i64,
+    ) -> Result<Option<Value>> {
+        const DAY: i128 = 86_400_000_000_000;
+        let width = match width.downcast_ref::<Literal>().map(Literal::value) {
+            Some(ScalarValue::IntervalMonthDayNano(Some(width))) => *width,
+            Some(ScalarValue::IntervalDayTime(Some(width))) => {
+                IntervalMonthDayNano::new(0, width.days, i64::from(width.milliseconds) * 1_000_000)
+            }
+            _ => return Ok(None),
+        };
+        let nanos = i64::try_from(i128::from(width.days) * DAY + i128::from(width.nanoseconds));
+        let (width, months) = match (width.months, nanos) {
+            (0, Ok(nanos)) => (nanos, false),
+            (months, Ok(0)) => (i64::from(months), true),
+            _ => return Ok(None),
+        };
+        let time = self.scoped(scope, time)?;
+        let SqlType::Timestamp(unit) = scope.s.ty(time).sql else { return Ok(None) };
+        if width == 0 {
+            return Ok(None);
+        }
+        let mut args = vec![time];
+        args.extend([unit.per_second(), width, i64::from(months), origin].map(|number| self.number(scope, number)));
+        Ok(Some(scope.s.op(Op::Call(Function::TimeBin, args), Type::new(SqlType::Timestamp(unit), true))))
     }
 
     /// What counts something as a number of its width, or the other way round.
@@ -239,17 +336,13 @@ impl Lowering {
     }
 }
 
-/// Whether a function takes a number of some unit as a point in time.
-fn counts_from_1970(expr: &Arc<dyn PhysicalExpr>) -> bool {
+/// Whether a function makes a point in time of many things.
+fn makes_timestamp(expr: &Arc<dyn PhysicalExpr>) -> bool {
     ScalarFunctionExpr::try_downcast_func::<ToTimestampSecondsFunc>(expr.as_ref()).is_some()
+        || ScalarFunctionExpr::try_downcast_func::<ToTimestampFunc>(expr.as_ref()).is_some()
         || ScalarFunctionExpr::try_downcast_func::<ToTimestampMillisFunc>(expr.as_ref()).is_some()
         || ScalarFunctionExpr::try_downcast_func::<ToTimestampMicrosFunc>(expr.as_ref()).is_some()
         || ScalarFunctionExpr::try_downcast_func::<ToTimestampNanosFunc>(expr.as_ref()).is_some()
-}
-
-/// The text of a literal.
-fn text_of(expr: &Arc<dyn PhysicalExpr>) -> Option<String> {
-    expr.downcast_ref::<Literal>()?.value().try_as_str().flatten().map(str::to_string)
 }
 
 /// An interval that is the same for all rows.
