@@ -132,7 +132,7 @@ fn bin_distance(distance: i64, width: i64) -> Option<i64> {
 
 fn month_bin(time: i64, width: i64, origin: i64) -> Option<i64> {
     const SECOND: i64 = 1_000_000_000;
-    let ((day, second, nanos), (first, first_second, first_nanos)) = (split(time, SECOND), split(origin, SECOND));
+    let ((day, second, nanos), (first, first_second, first_nanos)) = (split(time, SECOND)?, split(origin, SECOND)?);
     let ((year, month, _), (first_year, first_month, day_of_month)) = (civil(day), civil(first));
     // A day that a month does not have is its last.
     let moved = |months: i64| {
