@@ -1,8 +1,9 @@
 //! `stagefuse fuzz`: the search for wrong results.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use stagefuse::fuzz::{Case, Engines, Search, Verdict, examine, explain, quiet_panics};
 
@@ -36,13 +37,19 @@ pub fn main(arguments: &FuzzArguments) -> Result<bool, Failure> {
     Ok(summary.different == 0)
 }
 
-/// Longer than this, and no limit of time has ended a case: an engine does not come back.
-const HANGS: Duration = Duration::from_secs(180);
+/// How often the clock is looked at that tells what hangs.
+const TICK: Duration = Duration::from_secs(5);
 
-/// When cases began that are running.
-static WATCHED: Mutex<BTreeMap<u64, Instant>> = Mutex::new(BTreeMap::new());
+/// More ticks than this, and no limit of time has ended a case: an engine does not come back.
+const HANGS: u64 = 36;
 
-fn watched() -> MutexGuard<'static, BTreeMap<u64, Instant>> {
+/// Ticks so far. Counted, not taken from a clock: a process that is stopped for a while does not hang.
+static TICKS: AtomicU64 = AtomicU64::new(0);
+
+/// At which tick cases began that are running.
+static WATCHED: Mutex<BTreeMap<u64, u64>> = Mutex::new(BTreeMap::new());
+
+fn watched() -> MutexGuard<'static, BTreeMap<u64, u64>> {
     WATCHED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -50,14 +57,15 @@ fn watch(seed: u64, trace: bool) {
     if trace {
         output::complain(&format!("case {seed}"));
     }
-    watched().insert(seed, Instant::now());
+    watched().insert(seed, TICKS.load(Ordering::Relaxed));
 }
 
 /// Ends the process, with the seed of a case that does not end.
 fn end_what_hangs() {
     loop {
-        std::thread::sleep(Duration::from_secs(5));
-        if let Some((seed, _)) = watched().iter().find(|(_, start)| start.elapsed() > HANGS) {
+        std::thread::sleep(TICK);
+        let now = TICKS.fetch_add(1, Ordering::Relaxed) + 1;
+        if let Some((seed, _)) = watched().iter().find(|(_, start)| now - **start > HANGS) {
             output::complain(&format!("error: case {seed} does not end"));
             std::process::exit(1);
         }
