@@ -1,6 +1,7 @@
 //! Sessions, settings and the node's behaviour as a DataFusion operator.
 
 mod fallbacks;
+mod profiles;
 
 use std::sync::Arc;
 

@@ -92,11 +92,77 @@ fn sql_reads_parquet_by_name_and_statements_from_a_file() {
 #[test]
 fn explain_dumps_every_form() {
     let sql = "SELECT sum(x) AS s FROM (SELECT column1 AS x, column2 AS y FROM (VALUES (1, 2), (3, 4))) t WHERE y > 1";
-    for dump in ["ir", "clif", "asm"] {
+    for (dump, part) in
+        [("text", "2 stages: 2 native"), ("ir", "filter v"), ("clif", "function "), ("asm", "ret"), ("html", "<!doctype html>")]
+    {
         let shown = printed(&["explain", "--mode", "compiled", "--dump", dump, sql]);
-        assert!(!shown.trim().is_empty(), "{dump}");
+        assert!(shown.contains(part), "{dump}: {shown}");
     }
+    assert!(printed(&["explain", "--mode", "compiled", sql]).starts_with("2 stages"));
+    let ran = printed(&["explain", "--mode", "compiled", "--analyze", sql]);
+    assert!(ran.contains("rows in") && ran.contains("compile"), "{ran}");
+    let json: Value = serde_json::from_str(&printed(&["explain", "--dump", "json", "--plan-only", sql])).expect("JSON");
+    assert_eq!((&json["schema"], &json["ran"]), (&"stagefuse-report".into(), &false.into()));
     fails(&["explain", "SET stagefuse.mode = 'off'"], "no query to explain");
+    fails(&["explain", "--dump", "html", "SET stagefuse.mode = 'off'"], "no query");
+    fails(&["explain", "--dump", "asm", "--profile", sql], "--profile");
+}
+
+/// What `EXPLAIN` yields is printed to be read, or to be parsed; never in a table's borders.
+#[test]
+fn explain_is_a_statement() {
+    let sql = "SELECT count(*) FROM (VALUES (1), (3)) t(x) WHERE x > 1";
+    let sql = |words: &str| printed(&["sql", "--mode", "compiled", &format!("{words} {sql}")]);
+    let json: Value = serde_json::from_str(&sql("EXPLAIN CODEGEN FORMAT JSON")).expect("JSON");
+    assert_eq!((&json["ran"], &json["version"]), (&false.into(), &1.into()));
+    let json: Value = serde_json::from_str(&sql("EXPLAIN CODEGEN ANALYZE FORMAT JSON")).expect("JSON");
+    assert_eq!(json["ran"], true);
+    assert!(sql("EXPLAIN CODEGEN HTML").starts_with("<!doctype html>"));
+    assert!(sql("EXPLAIN CODEGEN").starts_with("2 stages: 2 native"));
+    assert!(sql("EXPLAIN CODEGEN ANALYZE").contains("rows out"));
+    assert!(sql("EXPLAIN CODEGEN VERBOSE").contains("program {"));
+    assert!(sql("EXPLAIN").contains("CompiledExec: stages=2, native=2"));
+    assert!(sql("EXPLAIN FORMAT TREE").contains("CompiledExec"));
+    assert!(sql("EXPLAIN ANALYZE").contains("rows out"));
+    fails(&["sql", "EXPLAIN CODEGEN FORMAT YAML SELECT 1"], "TEXT, JSON or HTML");
+    fails(&["sql", "EXPLAIN CODEGEN NONSENSE SELECT 1"], "NONSENSE is no form");
+    fails(&["sql", "EXPLAIN ANALYZE CODEGEN SELECT 1"], "EXPLAIN CODEGEN [ANALYZE");
+}
+
+/// Names for perf: in a map, or with the code in a file of the kernel's format.
+#[test]
+#[cfg(target_os = "linux")]
+fn perf_gets_names() {
+    let folder = Folder::new("perf");
+    for form in ["map", "jitdump"] {
+        let sql = format!("SET stagefuse.perf = '{form}'; SELECT count(*) FROM (VALUES (1), (3)) t(x) WHERE x > 1");
+        let child = Command::new(env!("CARGO_BIN_EXE_stagefuse")).args(["sql", "--mode", "compiled", &sql]).current_dir(&folder.0).spawn();
+        let mut child = child.expect("the binary starts");
+        let id = child.id();
+        assert!(child.wait().expect("it ends").success());
+        let name = "stagefuse::q1::s0 scan ";
+        if form == "map" {
+            let file = PathBuf::from(format!("/tmp/perf-{id}.map"));
+            let map = fs::read_to_string(&file).expect("the map is there");
+            let _ = fs::remove_file(&file);
+            let mut words = map.lines().find(|line| line.contains(name)).expect("a line of the stage").splitn(3, ' ');
+            let mut hex = || u64::from_str_radix(words.next().expect("a number"), 16).expect("in hexadecimal");
+            assert!(hex() > 4096 && hex() > 16, "{map}");
+        } else {
+            let dump = fs::read(folder.0.join(format!("jit-{id}.dump"))).expect("the file is there");
+            assert_eq!(dump[..4], 0x4A69_5444_u32.to_ne_bytes());
+            // Records follow each other to the end, each as long as it says.
+            let word = |at: usize| u32::from_ne_bytes(dump[at..at + 4].try_into().expect("four bytes")) as usize;
+            let (mut at, mut records) = (word(8), 0);
+            while at < dump.len() {
+                at += word(at + 4);
+                records += 1;
+            }
+            assert_eq!((at, records), (dump.len(), 2));
+            assert!(text(&dump).contains(name));
+        }
+    }
+    fails(&["sql", "SET stagefuse.perf = 'yes'"], "'off', 'map', 'jitdump'");
 }
 
 #[test]

@@ -88,6 +88,26 @@ async fn every_instruction_of_tpch_is_linked() {
     assert!(linked * 100 >= instructions * 99, "{linked} of {instructions} instructions are linked");
 }
 
+/// Whoever asks sees all of it at once, in a window of usual width.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn explain_codegen_fits_a_screen() {
+    let session = session().await;
+    for number in (1..=22).filter(|number| *number != 15) {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/tpch/q{number}.sql"));
+        let query = session.sql(&std::fs::read_to_string(file).expect("the query is there")).await.expect("a query");
+        let text = if number == 1 { query.explain_analyze().await } else { query.explain().await }.expect("it runs");
+        for line in text.lines() {
+            assert!(line.chars().count() <= 120, "q{number}: {} columns: {line}", line.chars().count());
+        }
+        if number == 1 {
+            assert!(text.lines().count() <= 50, "{} lines\n{text}", text.lines().count());
+            for part in ["rows in", "compile", "l_extendedprice * (1 - l_discount)", "avg(lineitem.l_quantity)", "-> s1"] {
+                assert!(text.contains(part), "no `{part}` in\n{text}");
+            }
+        }
+    }
+}
+
 /// What a reader does, in the page itself: its findings become the page's text.
 const VISIT: &str = r##"<script>
 (() => {
@@ -110,6 +130,17 @@ const VISIT: &str = r##"<script>
   const boxes = [...document.querySelectorAll("#graph .stage")];
   check("a box for each stage", boxes.length > 1 && boxes.every(box => box.getAttribute("aria-label")));
   boxes[0].dispatchEvent(new MouseEvent("click", { bubbles: true }));
+  const inputs = data.nodes.flatMap(node => node.exchanges).filter(edge => edge.from === null || edge.to === null).length;
+  check("a box for each input and the output", inputs > 1 && document.querySelectorAll("#graph .input").length === inputs);
+  check("an arrow for each exchange", document.querySelectorAll("#graph path[marker-end]").length === data.nodes.flatMap(node => node.exchanges).length);
+  check("rows on the arrows", data.nodes[0].exchanges.every(edge => [...document.querySelectorAll("#graph text")].some(text => text.textContent === count(edge.rows))));
+  const fallen = data.nodes.flatMap(node => node.stages).filter(stage => stage.fallback), told = document.querySelector("#fallbacks").textContent;
+  check("every fallback says why and what to do", fallen.every(stage => told.includes(stage.fallback.cause) && told.includes(stage.fallback.remedy)));
+  check("nothing else is told to have fallen back", fallen.length > 0 || told === "");
+  if (data.profile) {
+    check("a profile has shares", document.querySelectorAll("#profile tbody tr").length === boxes.length + 1 && document.querySelector("#profile").textContent.includes("What measuring costs"));
+    check("and so have lines", ["sql .warm", "plan .heat[title]", "ir .heat[title]", "asm .heat[title]"].every(part => document.querySelector("#" + part)));
+  }
   check("a click chooses a stage", boxes[0].getAttribute("aria-pressed") === "true" && document.querySelector("#ir").textContent.includes("s0"));
   boxes[1].dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", bubbles: true }));
   check("so does Enter", boxes[1].getAttribute("aria-pressed") === "true" && document.querySelector("#ir").textContent.includes("s1"));
@@ -143,10 +174,27 @@ async fn the_page_works_in_a_browser() {
     let session = session().await;
     let folder = std::env::temp_dir().join(format!("stagefuse-report-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder for temporary files");
-    // The simplest, the one with most stages, and one between.
-    for number in [3, 8] {
-        let report = reports(&session, number).await.remove(0);
-        let page = folder.join(format!("q{number}.html"));
+    // A simple one, the one with most stages; one that falls back, one with samples, where there are some.
+    for name in ["q3", "q8", "interpreted", "profiled"] {
+        let report = match name {
+            "interpreted" => {
+                session.sql("SET stagefuse.mode = 'interpreted'").await.expect("a setting").collect().await.expect("a setting");
+                reports(&session, 3).await.remove(0)
+            }
+            "profiled" => {
+                session.sql("SET stagefuse.mode = 'compiled'").await.expect("a setting").collect().await.expect("a setting");
+                let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tpch/q1.sql")).expect("q1");
+                match session.sql(&text).await.expect("a query").profile().await {
+                    Ok(report) => report,
+                    Err(error) => {
+                        assert!(error.is_usage() && !cfg!(target_os = "linux"), "{error}");
+                        continue;
+                    }
+                }
+            }
+            name => reports(&session, name[1..].parse().expect("a number")).await.remove(0),
+        };
+        let page = folder.join(format!("{name}.html"));
         std::fs::write(&page, report.html().replace("</body>", VISIT)).expect("the folder takes a file");
         for (width, height) in [(1400, 1000), (420, 900)] {
             let output = Command::new(&browser)
@@ -158,10 +206,10 @@ async fn the_page_works_in_a_browser() {
                 .expect("the browser starts");
             let (dom, log) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
             let found = dom.split("<pre id=\"found\">").nth(1).and_then(|rest| rest.split("</pre>").next());
-            let found = found.unwrap_or_else(|| panic!("q{number} at {width}: the page did not get through\n{log}"));
-            assert!(found.lines().count() > 10 && !found.contains("WRONG"), "q{number} at {width}:\n{found}");
+            let found = found.unwrap_or_else(|| panic!("{name} at {width}: the page did not get through\n{log}"));
+            assert!(found.lines().count() > 10 && !found.contains("WRONG"), "{name} at {width}:\n{found}");
             let console: Vec<&str> = log.lines().filter(|line| line.contains("CONSOLE")).collect();
-            assert!(console.is_empty(), "q{number}: {console:?}");
+            assert!(console.is_empty(), "{name}: {console:?}");
         }
     }
     let _ = std::fs::remove_dir_all(&folder);

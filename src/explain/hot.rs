@@ -16,8 +16,9 @@ pub(crate) fn hot(report: &Value) -> String {
     let total = ms(profile, "cpu_ms").max(1e-9);
     let share = |ms: f64| format!("{:.1} %", ms * 100.0 / total);
     let mut text = format!(
-        "{} of processor time a run; {} samples in {} runs, one each {} us of a thread{}\n",
+        "{} of processor time a run in samples, and {} between the last ones and the end; {} samples in {} runs, one each {} us of a thread{}\n",
         milliseconds(total),
+        milliseconds(ms(profile, "unsampled_ms")),
         number(profile["samples"].as_u64().unwrap_or(0)),
         profile["runs"],
         profile["interval_us"],
@@ -26,12 +27,13 @@ pub(crate) fn hot(report: &Value) -> String {
             _ => String::new(),
         }
     );
+    text = wrapped(text.trim_end(), 0) + "\n";
     let _ = writeln!(
         text,
-        "Measuring made runs {:+.1} % longer: {} without samples, {} with them (medians)\n",
-        ms(profile, "cost") * 100.0,
+        "What measuring costs: runs took {} without samples and {} with them (medians, {:+.1} %)\n",
         milliseconds(ms(profile, "plain_ms")),
-        milliseconds(ms(profile, "sampled_ms"))
+        milliseconds(ms(profile, "sampled_ms")),
+        ms(profile, "cost") * 100.0
     );
     let mut rows = vec![["stage", "engine", "its code", "calls of it", "around it", "finishing"].map(str::to_string).to_vec()];
     let mut lines = vec![];

@@ -39,6 +39,8 @@ pub(crate) struct Profile {
     pub(crate) sampled: Vec<Duration>,
     pub(crate) samples: usize,
     pub(crate) lost: usize,
+    /// Time between the last sample of a thread and the end of a run.
+    pub(crate) unsampled: u64,
     /// What no stage did: DataFusion, and whatever else the process does.
     pub(crate) outside: u64,
     /// By node and stage.

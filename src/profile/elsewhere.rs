@@ -23,7 +23,7 @@ impl Sampler {
         Err(Error::usage("profiles need Linux on x86-64 or aarch64; EXPLAIN CODEGEN ANALYZE has the times of stages everywhere"))
     }
 
-    pub(super) fn stop(self) -> (Vec<Sample>, usize) {
-        (vec![], 0)
+    pub(super) fn stop(self) -> (Vec<Sample>, usize, u64) {
+        (vec![], 0, 0)
     }
 }

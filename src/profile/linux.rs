@@ -224,10 +224,16 @@ impl Sampler {
         Ok(sampler)
     }
 
-    /// The samples, and how many there was no room for.
-    pub(super) fn stop(self) -> (Vec<Sample>, usize) {
+    /// The samples, and how many there was no room for; and the time after the last sample of each thread.
+    pub(super) fn stop(self) -> (Vec<Sample>, usize, u64) {
         end();
         let state = state();
+        let threads = state.threads.iter().take(state.numbered.load(Ordering::Acquire));
+        let rest = threads.filter_map(|thread| {
+            let now = cpu_time(cpu_clock(thread.tid.load(Ordering::Relaxed)))?;
+            Some(now.saturating_sub(thread.cpu.load(Ordering::Relaxed)))
+        });
+        let rest = rest.sum();
         let taken = state.taken.load(Ordering::Acquire);
         let load = |value: &AtomicUsize| value.load(Ordering::Relaxed);
         let samples = state.samples.iter().take(taken).map(|slot| Sample {
@@ -237,7 +243,7 @@ impl Sampler {
             work: load(&slot.work),
             nanos: slot.nanos.load(Ordering::Relaxed),
         });
-        (samples.collect(), taken.saturating_sub(SAMPLES))
+        (samples.collect(), taken.saturating_sub(SAMPLES), rest)
     }
 }
 

@@ -101,9 +101,10 @@ where
         let code: Vec<_> = nodes.iter().map(|node| node.code()).collect();
         let sampler = sampler::Sampler::start(code.iter().flat_map(|code| code.ranges()))?;
         let took = timed(&plan).await;
-        let (samples, lost) = sampler.stop();
+        let (samples, lost, rest) = sampler.stop();
         let took = took?;
         profile.add(&samples, lost, &code, took);
+        profile.unsampled += rest;
         drop(nodes);
         if start.elapsed() > PATIENCE {
             return Ok((profile, Measured { plan, took }));

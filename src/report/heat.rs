@@ -36,6 +36,7 @@ pub(super) fn add(profile: &Profile, nodes: &mut [Value], plan: &mut [Value], sq
     value["lost"] = json!(profile.lost);
     value["cpu_ms"] = json!(rounded(profile.per_run(profile.total())));
     value["outside_ms"] = json!(rounded(profile.per_run(profile.outside)));
+    value["unsampled_ms"] = json!(rounded(profile.per_run(profile.unsampled)));
     value["plain_ms"] = json!(rounded(plain.as_secs_f64() * 1e3));
     value["sampled_ms"] = json!(rounded(sampled.as_secs_f64() * 1e3));
     value["cost"] = json!(rounded(cost));

@@ -31,7 +31,11 @@ impl PlanLine {
 
     pub(super) fn json(&self, tokens: &[SqlToken]) -> Value {
         let sql = if self.is_node { vec![] } else { link::tokens_of(self, tokens) };
-        json!({ "depth": self.depth, "text": self.text, "node": self.node, "compiled": self.is_node, "rows": self.rows, "sql": sql })
+        let (reader, input) = self.leaf.map(|(node, input)| (node, format!("input{input}"))).unzip();
+        json!({
+            "depth": self.depth, "text": self.text, "node": self.node, "compiled": self.is_node, "reader": reader, "input": input,
+            "rows": self.rows, "sql": sql,
+        })
     }
 }
 

@@ -9,7 +9,8 @@ pub(super) fn all(config: &StagefuseConfig) -> Vec<Value> {
     let entries = config.entries().into_iter();
     entries
         .map(|entry| {
-            json!({ "name": format!("stagefuse.{}", entry.key), "value": entry.value, "meaning": entry.description, "spark": spark(&entry.key) })
+            let own = entry.key.strip_prefix("stagefuse.").unwrap_or(&entry.key);
+            json!({ "name": entry.key, "value": entry.value, "meaning": entry.description, "spark": spark(own) })
         })
         .collect()
 }
@@ -26,4 +27,18 @@ fn spark(name: &str) -> Option<&'static str> {
         "dump_max_lines" => "spark.sql.codegen.logging.maxLines",
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_have_the_names_that_set_takes() {
+        let all = all(&StagefuseConfig::default());
+        let mode = &all[0];
+        assert_eq!((&mode["name"], &mode["value"]), (&"stagefuse.mode".into(), &"auto".into()));
+        assert_eq!(mode["spark"], "spark.sql.codegen.wholeStage");
+        assert!(all.iter().any(|setting| setting["spark"].is_null()) && all.len() > 8);
+    }
 }
