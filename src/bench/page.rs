@@ -90,12 +90,16 @@ impl Page<'_> {
         let sizes: Vec<String> = by_size(records).into_iter().map(|(size, _)| size).filter(|size| !size.is_empty()).collect();
         let sizes = if sizes.is_empty() { String::new() } else { format!("{}; ", sizes.join(", ")) };
         format!(
-            "{}, the same answers checked; {sizes}{} threads; {} runs of each query after a warm-up, in turn; {}",
+            "{}, the same answers checked; {sizes}{} threads; {} of each query after a warm-up, in turn; {}",
             modes.join(" against "),
             self.arguments.threads,
-            self.arguments.runs,
+            self.runs(),
             machine::processor()
         )
+    }
+
+    fn runs(&self) -> String {
+        if self.arguments.runs == 1 { "1 run".to_owned() } else { format!("{} runs", self.arguments.runs) }
     }
 
     /// What makes the numbers worth less, or wrong.
@@ -111,8 +115,7 @@ impl Page<'_> {
             ));
         }
         if self.arguments.runs < 5 {
-            let runs = if self.arguments.runs == 1 { "1 run".to_owned() } else { format!("{} runs", self.arguments.runs) };
-            warnings.push(format!("Only {runs} of each query: the spread says little."));
+            warnings.push(format!("Only {} of each query: the spread says little.", self.runs()));
         }
         warnings.extend(self.wrong.iter().cloned());
         if warnings.is_empty() {

@@ -16,6 +16,8 @@ use crate::cli::failure::Failure;
 const FONT: &str = "system-ui, sans-serif";
 /// The backend's unit of a letter's size: 15 of them are 12 pixels.
 const LETTERS: i32 = 16;
+/// About how wide one is, in pixels.
+const LETTER: u32 = 8;
 const ROW: u32 = 23;
 const LEGEND: u32 = 26;
 const AXIS: u32 = 42;
@@ -121,7 +123,7 @@ impl Rows<'_> {
     /// Draws all marks into an SVG of this width.
     pub fn draw(&self, width: u32, marks: &[Mark]) -> Result<String, Failure> {
         let longest = self.labels.iter().map(|label| label.chars().count()).max().unwrap_or(0) as u32;
-        let margin = (longest * 7 + 16).clamp(36, width / 3);
+        let margin = (longest * LETTER + 16).clamp(36, width / 3);
         let height = self.labels.len() as u32 * ROW + LEGEND + AXIS;
         let mut svg = String::new();
         let root = SVGBackend::with_string(&mut svg, (width, height)).into_drawing_area();
@@ -165,7 +167,7 @@ impl Rows<'_> {
             root.draw(&PathElement::new([(x, top), (x, bottom)], GRID.light)).map_err(Failure::new)?;
             let text = self.axis.unit.text(tick);
             // Numbers that would run into each other are left out; their lines stay.
-            let half = text.chars().count() as i32 * 7 / 2 + 3;
+            let half = text.chars().count() as i32 * LETTER as i32 / 2 + 3;
             if x - half > taken {
                 taken = x + half;
                 root.draw(&Text::new(text, (x, bottom + 12), style(LETTERS - 1, DIM, HPos::Center))).map_err(Failure::new)?;
@@ -178,7 +180,7 @@ impl Rows<'_> {
         root.draw(&Text::new(self.caption, (middle, bottom + 29), style(LETTERS, DIM, HPos::Center))).map_err(Failure::new)?;
         for (row, label) in self.labels.iter().enumerate() {
             let (x, y) = place(self.axis.from, row as f64 + 0.5);
-            let room = (x / 7).max(4) as usize;
+            let room = ((x - 8) / LETTER as i32).max(4) as usize;
             let label = if label.chars().count() > room {
                 format!("{}…", label.chars().take(room - 1).collect::<String>())
             } else {
@@ -196,10 +198,14 @@ impl Rows<'_> {
 
 /// Shapes with their meanings, in a line.
 pub fn legend(root: &Area<'_>, mut x: i32, entries: &[(Colour, Shape, &str)]) -> Result<(), Failure> {
+    let wide = |name: &str| 9 + name.chars().count() as i32 * (LETTER as i32 - 1) + 14;
+    // Where labels take much room, the legend begins further left.
+    let all: i32 = entries.iter().map(|(_, _, name)| wide(name)).sum();
+    x = x.min(root.dim_in_pixel().0 as i32 - all).max(8);
     for (colour, shape, name) in entries {
         point(root, (x, LEGEND as i32 / 2), *colour, *shape)?;
         root.draw(&Text::new((*name).to_owned(), (x + 9, LEGEND as i32 / 2), style(LETTERS, TEXT, HPos::Left))).map_err(Failure::new)?;
-        x += 9 + name.chars().count() as i32 * 7 + 14;
+        x += wide(name);
     }
     Ok(())
 }
