@@ -171,12 +171,10 @@ fn speedups(of: &Measurements<'_>, mode: Mode, other: Mode, suffix: &str) -> Res
         let (from, to) = if faster { (1.0, *ratio) } else { (*ratio, 1.0) };
         marks.push(Mark::Bar { row, from, to, colour: if faster { NATIVE } else { LOSS } });
         let text = if faster { format!("{ratio:.2}x") } else { format!("{ratio:.2}x: slower") };
-        marks.push(Mark::Label { row, at: to, text, left: false, colour: if faster { TEXT } else { LOSS } });
+        marks.push(Mark::Label { row, at: to, text, colour: if faster { TEXT } else { LOSS } });
     }
     marks.push(Mark::Border { at: 1.0, colour: DIM });
-    let mut axis = Axis::logarithmic(ratios.iter().map(|(_, ratio)| *ratio).chain([1.0]), Unit::Times);
-    // Room for the numbers behind the bars.
-    axis.to *= (axis.to / axis.from).powf(0.16);
+    let axis = Axis::logarithmic(ratios.iter().map(|(_, ratio)| *ratio).chain([1.0]), Unit::Times);
     let losers: Vec<&str> = ratios.iter().filter(|(_, ratio)| *ratio < 1.0).map(|(query, _)| *query).collect();
     let losers = match losers.as_slice() {
         [] => "None is slower.".to_owned(),
