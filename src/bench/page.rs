@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::machine::{self, Facts};
 use super::pictures::theme::{escape, name_of};
-use super::pictures::{self, Figure, Measurements, capital};
+use super::pictures::{self, Figure, Measurements, capital, is_slower};
 use super::record::{Record, geomean};
 use crate::cli::arguments::{BenchArguments, Mode, Tables};
 use crate::cli::failure::Failure;
@@ -175,7 +175,7 @@ fn tiles(records: &[Record]) -> String {
     }
     let ratios = if of.modes.contains(&Mode::Off) { of.ratios(mode, Mode::Off) } else { vec![] };
     if !ratios.is_empty() {
-        let slower = ratios.iter().filter(|(_, ratio)| *ratio < 1.0).count();
+        let slower = ratios.iter().filter(|(_, ratio)| is_slower(*ratio)).count();
         tile(format!("{slower} of {}", ratios.len()), "queries slower than plain DataFusion".to_owned());
     }
     let all = of.queries.iter().filter_map(|query| of.find(query, mode));
