@@ -17,7 +17,20 @@ use crate::plans::Planned;
 use crate::profile;
 use crate::report::{Report, Times};
 
-/// A planned statement.
+/// A planned statement. It runs when its rows are asked for, and tells then what its stages did.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), stagefuse::Error> {
+/// # let session = stagefuse::Session::new();
+/// let query = session.sql("SELECT value % 2 AS odd, count(*) AS n FROM generate_series(1, 9) GROUP BY value % 2").await?;
+/// assert_eq!(query.schema().fields().len(), 2);
+/// assert!(query.explain().await?.contains("scan"));
+/// let rows: usize = query.collect().await?.iter().map(|batch| batch.num_rows()).sum();
+/// assert_eq!((rows, query.metrics()?.len()), (2, 2));
+/// # Ok(())
+/// # }
+/// ```
 pub struct Query {
     text: String,
     planned: Arc<Planned>,

@@ -237,6 +237,27 @@ fn a_query_of_ones_own_over_a_file_and_micro_become_pages() {
     assert!(folder.read("micro/over-size.svg").contains("Time over rows"));
     assert_eq!(folder.read("micro.jsonl").matches("\"table_rows\":4000").count(), 2 * 3);
 
+    // Names that are longer than there is room for, and a query that fails, are seen as what they are.
+    let queries = folder.path("queries");
+    fs::create_dir_all(&queries).expect("the folder takes a folder");
+    fs::write(folder.0.join("queries/wrong.sql"), "SELECT nope FROM t").expect("the folder takes a file");
+    let report = |folder: &str| ["bench", "--queries", &queries, "--table", &table, "--runs", "1", "--report", folder].map(str::to_owned);
+    let failing = |arguments: [String; 9]| {
+        let output = stagefuse(&arguments.each_ref().map(String::as_str)[..]);
+        assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    failing(report(&folder.path("wrong")));
+    let page = folder.read("wrong/index.html");
+    assert!(page.contains("FAILED wrong compiled: ") && !page.contains("<figure"), "{page}");
+    let long = "a_name_that_is_much_longer_than_there_is_room_for_in_any_chart_or_table_of_the_page";
+    fs::write(folder.0.join(format!("queries/{long}.sql")), "SELECT count(*) AS \"<n>\" FROM t").expect("the folder takes a file");
+    failing(report(&folder.path("long")));
+    visit(&folder, "long/index.html");
+    // One engine alone is not compared with anything.
+    printed(&["bench", "--queries", &query, "--table", &table, "--modes", "off", "--report", &folder.path("off")]);
+    let page = folder.read("off/index.html");
+    assert_eq!(page.matches("<figure").count(), 1, "{page}");
+
     fails(&["bench", "--queries", &query, "--report", &charts], "--table NAME=FILE");
     fails(&["bench", "tpch", "--scale", "1,2", "--data", &folder.path("")], "several scales");
     fails(&["bench", "tpch", "--report", &query], "mine.sql");

@@ -139,6 +139,35 @@ fn links_lead_somewhere() {
     }
 }
 
+/// Options that pages speak of, within sentences too, are options of some command.
+#[test]
+fn options_are_known() {
+    let commands: [&[&str]; 6] = [&[], &["sql"], &["explain"], &["bench"], &["bench", "compare"], &["fuzz"]];
+    let help: String = commands
+        .iter()
+        .map(|command| {
+            let output = Command::new(env!("CARGO_BIN_EXE_stagefuse")).args(*command).arg("--help").output().expect("the binary starts");
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        })
+        .collect();
+    let options = |text: &str| -> Vec<String> {
+        let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-'));
+        words
+            .filter(|word| word.starts_with("--") && word.len() > 3 && !word.starts_with("---") && !word.ends_with("--"))
+            .map(str::to_owned)
+            .collect()
+    };
+    let known = options(&help);
+    assert!(known.len() > 20, "{known:?}");
+    // Cargo's and perf's.
+    let others = ["--release", "--workspace", "--test", "--jit"];
+    for page in pages() {
+        for option in options(&fs::read_to_string(&page).expect("the page is there")) {
+            assert!(known.contains(&option) || others.contains(&option.as_str()), "{}: {option} is no option", page.display());
+        }
+    }
+}
+
 /// The guide's table of settings is the settings.
 #[test]
 fn the_guide_lists_every_setting_and_its_default() {

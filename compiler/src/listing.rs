@@ -10,6 +10,28 @@ use stagefuse_ir::verifier::Place;
 use stagefuse_ir::{Program, Stage, StmtKind};
 
 /// The code of a stage: Cranelift's IR as it was generated, and the machine code that came of it.
+///
+/// ```
+/// use stagefuse_compiler::{Options, compile};
+/// use stagefuse_ir::parser;
+/// use stagefuse_ir::verifier::Place;
+///
+/// let program = parser::parse(
+///     "program {
+///        input0 \"t\" (int64)
+///        output (int64)
+///        s0 \"scan t\" { source input0 (v0: int64) v1: int64 = add v0, v0 emit (v1) }
+///      }",
+/// )
+/// .expect("a program");
+/// let stage = program.stages.keys().next().expect("it has a stage");
+/// let compiled = compile(&program, stage, &stagefuse_runtime::builtins(), &Options { dump: true, ..Options::default() });
+/// let compiled = compiled.expect("native code");
+/// // Every instruction says which part of the stage it comes from.
+/// let listing = compiled.listing().expect("it was asked for");
+/// assert!(listing.asm.iter().all(|line| line.place.is_some()));
+/// assert!(listing.clif.iter().any(|line| matches!(line.place, Some(Place::Value(_))) && line.text.contains("iadd")));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listing {
     /// Cranelift's IR.

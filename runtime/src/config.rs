@@ -25,7 +25,27 @@ pub enum Engine {
     Interpreted,
 }
 
-/// An expression that the IR has no operation for.
+/// An expression that the IR has no operation for: the host evaluates it, on whole columns.
+///
+/// ```
+/// use std::sync::Arc;
+/// use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
+/// use arrow::datatypes::Int64Type;
+/// use stagefuse_runtime::{HostError, OpaqueExpr};
+///
+/// #[derive(Debug)]
+/// struct CountOnes;
+///
+/// impl OpaqueExpr for CountOnes {
+///     fn evaluate(&self, args: &[ArrayRef], _: usize) -> Result<ArrayRef, HostError> {
+///         Ok(Arc::new(args[0].as_primitive::<Int64Type>().unary::<_, Int64Type>(|n| i64::from(n.count_ones()))))
+///     }
+/// }
+///
+/// let numbers: ArrayRef = Arc::new(Int64Array::from(vec![7, 8]));
+/// let ones = CountOnes.evaluate(&[numbers], 2).expect("it cannot fail");
+/// assert_eq!(ones.as_primitive::<Int64Type>().values(), &[3, 1]);
+/// ```
 pub trait OpaqueExpr: Send + Sync + Debug {
     /// Evaluates it over `rows` rows; `args` are its operands in order, each that long.
     ///
@@ -75,6 +95,25 @@ pub trait HostAccumulator: Send {
 }
 
 /// Where memory comes from.
+///
+/// ```
+/// use std::sync::atomic::{AtomicUsize, Ordering};
+/// use stagefuse_runtime::{HostError, MemoryBudget};
+///
+/// /// At most a mebibyte, and what it came to.
+/// #[derive(Debug, Default)]
+/// struct Mebibyte(AtomicUsize);
+///
+/// impl MemoryBudget for Mebibyte {
+///     fn resize(&self, bytes: usize) -> Result<(), HostError> {
+///         self.0.fetch_max(bytes, Ordering::Relaxed);
+///         if bytes <= 1 << 20 { Ok(()) } else { Err("no more than a mebibyte".into()) }
+///     }
+/// }
+///
+/// let budget = Mebibyte::default();
+/// assert!(budget.resize(1000).is_ok() && budget.resize(2 << 20).is_err());
+/// ```
 pub trait MemoryBudget: Send + Sync + Debug {
     /// Tells how many bytes the run holds from now on, in all.
     ///

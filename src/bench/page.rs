@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::machine::{self, Facts};
 use super::pictures::theme::{escape, name_of};
-use super::pictures::{self, Figure, Measurements, capital};
+use super::pictures::{self, Figure, Measurements, capital, is_slower};
 use super::record::{Record, geomean};
 use crate::cli::arguments::{BenchArguments, Mode, Tables};
 use crate::cli::failure::Failure;
@@ -90,12 +90,16 @@ impl Page<'_> {
         let sizes: Vec<String> = by_size(records).into_iter().map(|(size, _)| size).filter(|size| !size.is_empty()).collect();
         let sizes = if sizes.is_empty() { String::new() } else { format!("{}; ", sizes.join(", ")) };
         format!(
-            "{}, the same answers checked; {sizes}{} threads; {} runs of each query after a warm-up, in turn; {}",
+            "{}, the same answers checked; {sizes}{} threads; {} of each query after a warm-up, in turn; {}",
             modes.join(" against "),
             self.arguments.threads,
-            self.arguments.runs,
+            self.runs(),
             machine::processor()
         )
+    }
+
+    fn runs(&self) -> String {
+        if self.arguments.runs == 1 { "1 run".to_owned() } else { format!("{} runs", self.arguments.runs) }
     }
 
     /// What makes the numbers worth less, or wrong.
@@ -111,8 +115,7 @@ impl Page<'_> {
             ));
         }
         if self.arguments.runs < 5 {
-            let runs = if self.arguments.runs == 1 { "1 run".to_owned() } else { format!("{} runs", self.arguments.runs) };
-            warnings.push(format!("Only {runs} of each query: the spread says little."));
+            warnings.push(format!("Only {} of each query: the spread says little.", self.runs()));
         }
         warnings.extend(self.wrong.iter().cloned());
         if warnings.is_empty() {
@@ -172,7 +175,7 @@ fn tiles(records: &[Record]) -> String {
     }
     let ratios = if of.modes.contains(&Mode::Off) { of.ratios(mode, Mode::Off) } else { vec![] };
     if !ratios.is_empty() {
-        let slower = ratios.iter().filter(|(_, ratio)| *ratio < 1.0).count();
+        let slower = ratios.iter().filter(|(_, ratio)| is_slower(*ratio)).count();
         tile(format!("{slower} of {}", ratios.len()), "queries slower than plain DataFusion".to_owned());
     }
     let all = of.queries.iter().filter_map(|query| of.find(query, mode));

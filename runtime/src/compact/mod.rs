@@ -18,6 +18,20 @@ use stagefuse_ir::{SqlType, Stored};
 use crate::builtins::strings;
 
 /// A table of partitions; a partition's rows lie in one block.
+///
+/// ```
+/// use std::sync::Arc;
+/// use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+/// use stagefuse_ir::SqlType;
+/// use stagefuse_runtime::CompactTable;
+///
+/// let years: ArrayRef = Arc::new(Int64Array::from_iter_values((0..1000).map(|row| 1992 + row % 7)));
+/// let batch = RecordBatch::try_from_iter([("year", years)]).expect("equal lengths");
+/// let table = CompactTable::new(batch.schema(), &[Some(SqlType::Int64)], &[vec![batch.clone()]]).expect("one schema");
+/// assert_eq!((table.rows(), table.columns()[0].range), (1000, Some((1992, 1998))));
+/// assert!(table.bytes() <= 1100, "a byte each, as the offset from 1992: {}", table.bytes());
+/// assert_eq!(table.decode(0, &[0], 0, 1000).expect("all rows"), batch);
+/// ```
 #[derive(Debug)]
 pub struct CompactTable {
     schema: SchemaRef,

@@ -167,17 +167,15 @@ fn speedups(of: &Measurements<'_>, mode: Mode, other: Mode, suffix: &str) -> Res
     let labels: Vec<String> = ratios.iter().map(|(query, _)| (*query).to_owned()).collect();
     let mut marks = vec![];
     for (row, (_, ratio)) in ratios.iter().enumerate() {
-        let faster = *ratio >= 1.0;
-        let (from, to) = if faster { (1.0, *ratio) } else { (*ratio, 1.0) };
+        let faster = !is_slower(*ratio);
+        let (from, to) = (ratio.min(1.0), ratio.max(1.0));
         marks.push(Mark::Bar { row, from, to, colour: if faster { NATIVE } else { LOSS } });
         let text = if faster { format!("{ratio:.2}x") } else { format!("{ratio:.2}x: slower") };
-        marks.push(Mark::Label { row, at: to, text, left: false, colour: if faster { TEXT } else { LOSS } });
+        marks.push(Mark::Label { row, at: to, text, colour: if faster { TEXT } else { LOSS } });
     }
     marks.push(Mark::Border { at: 1.0, colour: DIM });
-    let mut axis = Axis::logarithmic(ratios.iter().map(|(_, ratio)| *ratio).chain([1.0]), Unit::Times);
-    // Room for the numbers behind the bars.
-    axis.to *= (axis.to / axis.from).powf(0.16);
-    let losers: Vec<&str> = ratios.iter().filter(|(_, ratio)| *ratio < 1.0).map(|(query, _)| *query).collect();
+    let axis = Axis::logarithmic(ratios.iter().map(|(_, ratio)| *ratio).chain([1.0]), Unit::Times);
+    let losers: Vec<&str> = ratios.iter().filter(|(_, ratio)| is_slower(*ratio)).map(|(query, _)| *query).collect();
     let losers = match losers.as_slice() {
         [] => "None is slower.".to_owned(),
         some => format!("Slower: {}.", some.join(", ")),
@@ -293,6 +291,11 @@ fn share(of: &Measurements<'_>, mode: Mode, suffix: &str) -> Result<Option<Figur
         lines,
     };
     plan.draw().map(Some)
+}
+
+/// Whether a speed-up is none, in the two digits that are shown.
+pub fn is_slower(ratio: f64) -> bool {
+    ratio < 0.995
 }
 
 /// With a capital letter, as a title begins.

@@ -16,8 +16,12 @@ use crate::cli::failure::Failure;
 const FONT: &str = "system-ui, sans-serif";
 /// The backend's unit of a letter's size: 15 of them are 12 pixels.
 const LETTERS: i32 = 16;
+/// About how wide one is, in pixels.
+const LETTER: u32 = 8;
 const ROW: u32 = 23;
 const LEGEND: u32 = 26;
+/// Room for the half of a number at the axis's end.
+const RIGHT: u32 = 26;
 const AXIS: u32 = 42;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
@@ -30,8 +34,8 @@ pub enum Mark {
     Range { row: usize, from: f64, to: f64, colour: Colour },
     /// A filled bar between two values.
     Bar { row: usize, from: f64, to: f64, colour: Colour },
-    /// A text right (or left) of a value.
-    Label { row: usize, at: f64, text: String, left: bool, colour: Colour },
+    /// A text right of a value.
+    Label { row: usize, at: f64, text: String, colour: Colour },
     /// A line across all rows.
     Border { at: f64, colour: Colour },
 }
@@ -87,6 +91,24 @@ impl Axis {
         Axis { from: from / 1.25, to: to * 1.25, logarithmic: true, unit }
     }
 
+    /// A logarithmic axis long enough that texts behind values are not cut off, on so many pixels.
+    fn with_room(mut self, pixels: u32, marks: &[Mark]) -> Axis {
+        if !self.logarithmic {
+            return self;
+        }
+        let from = self.from;
+        for mark in marks {
+            if let Mark::Label { at, text, .. } = mark {
+                let pixels = f64::from(pixels);
+                // What lies right of the value, less than the margin that the last number of the axis has.
+                let behind = (text.chars().count() as u32 * LETTER + 8) as f64 - f64::from(RIGHT) + 4.0;
+                let before = (pixels - behind).max(pixels / 4.0);
+                self.to = self.to.max(from * ((at / from).ln() * pixels / before).exp());
+            }
+        }
+        self
+    }
+
     /// Where lines are drawn and numbers are written: at powers of ten, and at 2 and 5 times those where there is room.
     pub fn ticks(&self) -> Vec<f64> {
         if !self.logarithmic {
@@ -121,8 +143,14 @@ impl Rows<'_> {
     /// Draws all marks into an SVG of this width.
     pub fn draw(&self, width: u32, marks: &[Mark]) -> Result<String, Failure> {
         let longest = self.labels.iter().map(|label| label.chars().count()).max().unwrap_or(0) as u32;
-        let margin = (longest * 7 + 16).clamp(36, width / 3);
+        let margin = (longest * LETTER + 16).clamp(36, width / 3);
         let height = self.labels.len() as u32 * ROW + LEGEND + AXIS;
+        let axis = self.axis.with_room(width.saturating_sub(margin + RIGHT), marks);
+        let rows = Rows { axis, legend: self.legend.clone(), ..*self };
+        rows.draw_on(width, height, margin, marks)
+    }
+
+    fn draw_on(&self, width: u32, height: u32, margin: u32, marks: &[Mark]) -> Result<String, Failure> {
         let mut svg = String::new();
         let root = SVGBackend::with_string(&mut svg, (width, height)).into_drawing_area();
         let drawn = root.fill(&PAPER.light).map_err(Failure::new);
@@ -165,7 +193,7 @@ impl Rows<'_> {
             root.draw(&PathElement::new([(x, top), (x, bottom)], GRID.light)).map_err(Failure::new)?;
             let text = self.axis.unit.text(tick);
             // Numbers that would run into each other are left out; their lines stay.
-            let half = text.chars().count() as i32 * 7 / 2 + 3;
+            let half = text.chars().count() as i32 * LETTER as i32 / 2 + 3;
             if x - half > taken {
                 taken = x + half;
                 root.draw(&Text::new(text, (x, bottom + 12), style(LETTERS - 1, DIM, HPos::Center))).map_err(Failure::new)?;
@@ -178,7 +206,7 @@ impl Rows<'_> {
         root.draw(&Text::new(self.caption, (middle, bottom + 29), style(LETTERS, DIM, HPos::Center))).map_err(Failure::new)?;
         for (row, label) in self.labels.iter().enumerate() {
             let (x, y) = place(self.axis.from, row as f64 + 0.5);
-            let room = (x / 7).max(4) as usize;
+            let room = ((x - 8) / LETTER as i32).max(4) as usize;
             let label = if label.chars().count() > room {
                 format!("{}…", label.chars().take(room - 1).collect::<String>())
             } else {
@@ -196,17 +224,21 @@ impl Rows<'_> {
 
 /// Shapes with their meanings, in a line.
 pub fn legend(root: &Area<'_>, mut x: i32, entries: &[(Colour, Shape, &str)]) -> Result<(), Failure> {
+    let wide = |name: &str| 9 + name.chars().count() as i32 * (LETTER as i32 - 1) + 14;
+    // Where labels take much room, the legend begins further left.
+    let all: i32 = entries.iter().map(|(_, _, name)| wide(name)).sum();
+    x = x.min(root.dim_in_pixel().0 as i32 - all).max(8);
     for (colour, shape, name) in entries {
         point(root, (x, LEGEND as i32 / 2), *colour, *shape)?;
         root.draw(&Text::new((*name).to_owned(), (x + 9, LEGEND as i32 / 2), style(LETTERS, TEXT, HPos::Left))).map_err(Failure::new)?;
-        x += 9 + name.chars().count() as i32 * 7 + 14;
+        x += wide(name);
     }
     Ok(())
 }
 
 fn builder<'a, 'b>(root: &'a Area<'b>, margin: u32) -> ChartBuilder<'a, 'b, SVGBackend<'b>> {
     let mut builder = ChartBuilder::on(root);
-    builder.margin_top(LEGEND).margin_right(26).x_label_area_size(AXIS).y_label_area_size(margin);
+    builder.margin_top(LEGEND).margin_right(RIGHT).x_label_area_size(AXIS).y_label_area_size(margin);
     builder
 }
 
@@ -232,10 +264,9 @@ fn draw(root: &Area<'_>, mark: &Mark, place: &dyn Fn(f64, f64) -> (i32, i32), ro
             let right = if right == left && from != to { left + 1 } else { right };
             root.draw(&Rectangle::new([(left, y - 8), (right, y + 8)], colour.light.filled())).map_err(Failure::new)
         }
-        Mark::Label { row, at, text, left, colour } => {
+        Mark::Label { row, at, text, colour } => {
             let (x, y) = middle(*at, *row);
-            let (x, side) = if *left { (x - 6, HPos::Right) } else { (x + 6, HPos::Left) };
-            root.draw(&Text::new(text.clone(), (x, y), style(LETTERS - 1, *colour, side))).map_err(Failure::new)
+            root.draw(&Text::new(text.clone(), (x + 6, y), style(LETTERS - 1, *colour, HPos::Left))).map_err(Failure::new)
         }
         Mark::Border { at, colour } => {
             let line = [place(*at, 0.0), place(*at, rows as f64)];
