@@ -260,6 +260,8 @@ settings! {
         opt_level: OptLevel = OptLevel::Speed,
         /// Names of generated code for Linux's perf: 'off', 'map' (/tmp/perf-PID.map) or 'jitdump' (jit-PID.dump in the working directory).
         perf: Perf = Perf::Off,
+        /// For measuring what metrics cost: if false, stages count neither rows nor time.
+        test_metrics: Switch = Switch(true),
         /// For tests of Stagefuse: if not 0, morsels have at most this many rows, tables start tiny, and native code and the interpreter take turns.
         test_paths: Number = Number(0),
         /// For tests of Stagefuse: whether there are but four different hashes, so that most keys collide.

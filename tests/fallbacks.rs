@@ -88,8 +88,8 @@ async fn queries_made_to_fall_back_say_why() {
         ),
         ("stagefuse.mode = 'compiled'", "SELECT sum(CAST(l_orderkey * 100000 AS int)) FROM lineitem WHERE l_tax >= 0", ""),
         (
-            "datafusion.runtime.memory_limit = '2M'",
-            "SELECT l_orderkey, l_comment, count(*) FROM lineitem GROUP BY 1, 2",
+            "datafusion.execution.target_partitions = 1; SET datafusion.execution.batch_size = 128; SET datafusion.runtime.memory_limit = '1M'",
+            "SELECT count(*) FROM (SELECT (v * 7) % 100000, sum(v) FROM generate_series(1, 100000) AS t(v) GROUP BY (v * 7) % 100000)",
             "the stages ran out",
         ),
     ];

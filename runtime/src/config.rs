@@ -149,6 +149,8 @@ pub struct Sizes {
     pub part_rows: usize,
     /// Whether native stages and the interpreter take turns, morsel by morsel.
     pub alternate: bool,
+    /// Whether stages count their rows and their time; not, to measure what that costs.
+    pub counted: bool,
     /// The bits of hashes that count; as in the native code that the run is given.
     pub hash_mask: u64,
 }
@@ -163,6 +165,7 @@ impl Default for Sizes {
             first_rows: 64,
             part_rows: 1 << 16,
             alternate: false,
+            counted: true,
             hash_mask: HASH_ALL,
         }
     }
@@ -179,6 +182,7 @@ impl Sizes {
             first_rows: 1,
             part_rows: 3,
             alternate: true,
+            counted: true,
             hash_mask: HASH_ALL,
         }
     }

@@ -105,7 +105,9 @@ async fn of_scale(
         (Storage::Parquet, None) => tables::register(context, arguments.data.as_deref(), &arguments.table).await.map(|()| None)?,
     };
     let sessions = Sessions::over(&plain, arguments).await?;
-    sink.settings(sessions.of(arguments.modes[0])?).await?;
+    if let Some((_, session)) = sessions.0.first() {
+        sink.settings(session).await?;
+    }
     let mut report = Report::new(subject, arguments);
     for (index, query) in queries.iter().enumerate() {
         output::complain(&format!("[{}/{}] {}", index + 1, queries.len(), query.name));
@@ -129,6 +131,11 @@ impl Sessions {
             engine::set_mode(&session, mode).await?;
             if arguments.no_plan_cache {
                 engine::run(&session, "SET stagefuse.plan_cache = 0").await?;
+            }
+            for setting in &arguments.settings {
+                let (name, value) =
+                    setting.split_once('=').ok_or_else(|| Failure::new(format!("--set takes NAME=VALUE, not {setting}")))?;
+                engine::run(&session, &format!("SET {name} = '{}'", value.replace('\'', "''"))).await?;
             }
             sessions.push((mode, session));
         }

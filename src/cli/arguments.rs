@@ -145,6 +145,9 @@ pub struct BenchArguments {
     /// Show what every stage did in the last run of each query and mode.
     #[arg(long)]
     pub stages: bool,
+    /// A setting of every mode, such as stagefuse.opt_level=none; may be given several times.
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    pub settings: Vec<String>,
     /// Rows of the generated data of `bench micro`; several are measured one after the other.
     #[arg(long, default_value = "4000000", value_delimiter = ',', value_name = "ROWS,..", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     pub rows: Vec<u64>,

@@ -273,7 +273,7 @@ fn sizes(config: &StagefuseConfig) -> Sizes {
         0 => Sizes::default(),
         rows => Sizes::least(rows.min(MAX_MORSEL_ROWS)),
     };
-    Sizes { hash_mask: config.hash_mask(), ..sizes }
+    Sizes { hash_mask: config.hash_mask(), counted: config.test_metrics.get(), ..sizes }
 }
 
 /// Whether rows leave each partition in the order in which they came in, or in that of a sort.

@@ -281,7 +281,7 @@ impl Run {
     /// The morsel is one of the stage's source, alive until the call returns.
     unsafe fn run_morsel(&self, stage: Stage, worker: &mut Worker, morsel: &Morsel) -> Result<Flow, Error> {
         let state = &self.shared.stages[stage.index()];
-        let start = Instant::now();
+        let start = self.shared.memory.sizes.counted.then(Instant::now);
         if let Some(groups) = state.groups {
             worker.expect_groups(groups, morsel.rows, state.fans_out);
         }
@@ -292,8 +292,10 @@ impl Run {
             Engine::Native { function, .. } => unsafe { function(&raw mut worker.head, morsel) },
             Engine::Interpreted => interpreter::run_morsel(&self.shared, &state.plan, worker, morsel) as i32,
         };
-        state.rows_in.fetch_add(morsel.rows, Ordering::Relaxed);
-        state.nanos.fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        if let Some(start) = start {
+            state.rows_in.fetch_add(morsel.rows, Ordering::Relaxed);
+            state.nanos.fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        }
         let counted = worker.count_arena();
         let flow = match status {
             s if s == Status::Ok as i32 => Ok(Flow::More),
