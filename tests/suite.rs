@@ -143,6 +143,9 @@ async fn run_case(case: &Case) -> Result<(), String> {
     let cached = cached.iter().map(|(name, outcome)| (*name, outcome));
     for (name, outcome) in [("compiled", &compiled), ("interpreted", &interpreted)].into_iter().chain(cached) {
         let batches = outcome.result.as_ref().map_err(|error| format!("{name}: {error}"))?;
+        if let Some(panic) = outcome.fallbacks.iter().find(|reason| reason.contains("panicked")) {
+            return Err(format!("{name}: {panic}"));
+        }
         compare(name, &lines(batches, case)?, &expected)?;
         if let Some(again) = &outcome.again {
             compare(&format!("{name}, again"), &lines(again, case)?, &expected)?;

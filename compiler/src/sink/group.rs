@@ -88,7 +88,8 @@ impl Gen<'_> {
     pub(crate) fn group(&mut self, groups: Groups, keys: &[Value], args: &[Option<Value>], operands: &[Value]) -> Result<()> {
         let decl = &self.program.groups[groups];
         let layout = RowLayout::groups(decl);
-        let coded = coded_keys(self.program, self.stage);
+        // A part behind the first has values, but no columns whose codes it could read.
+        let coded = coded_keys(self.program, self.stage).filter(|_| !self.columns.is_empty());
         // Where codes find the group, the keys are read for new groups only.
         if coded.is_none() {
             self.keys(keys)?;
