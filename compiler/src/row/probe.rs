@@ -159,10 +159,10 @@ impl Gen<'_> {
         let keys = self.keys(&probe.keys)?;
         // Ahead of every branch: entries compare it, whichever way led to them.
         let hash = if layout.numeric { None } else { Some(self.hash(&keys)?) };
-        if !decl.null_equal {
-            for valid in keys.iter().filter_map(|(key, _)| key.valid).collect::<Vec<_>>() {
-                self.go_on_or(valid, missed);
-            }
+        // Where the table's key is never null, a null is equal to none of its keys: an element that a number leads to would not tell.
+        let sought = keys.iter().zip(&decl.keys).filter(|(_, field)| !(decl.null_equal && field.nullable));
+        for valid in sought.filter_map(|((key, _), _)| key.valid).collect::<Vec<_>>() {
+            self.go_on_or(valid, missed);
         }
         let slots = self.head(offset_of!(WorkerHead, joins));
         let table = self.load_fixed(types::I64, slots, probe.join.index() * size_of::<JoinSlot>() + offset_of!(JoinSlot, table));

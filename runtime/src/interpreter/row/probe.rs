@@ -57,8 +57,10 @@ pub(crate) fn run(frame: &mut Frame<'_>, probe: &Probe, next: Option<usize>) -> 
     };
     // Rows on their way, and the entry that each looks at.
     let (mut walking, mut at) = (Buf::<u32>::new(), Buf::<u64>::new());
-    let may_match = |row: usize| null_equal || keys.iter().all(|key| key.is_valid(row));
-    let any_null = !null_equal && keys.iter().any(|key| key.valid.is_some());
+    // Null is equal to null, if it is to anything; a field that is never null is not equal to it.
+    let finds_null = |field: &Field| null_equal && field.ty.nullable;
+    let may_match = |row: usize| keys.iter().zip(fields).all(|(key, field)| finds_null(field) || key.is_valid(row));
+    let any_null = keys.iter().zip(fields).any(|(key, field)| !finds_null(field) && key.valid.is_some());
     let mut hashes = None;
     let mut begin = |row: usize, entry: u64| {
         if entry != 0 && (!any_null || may_match(row)) {
