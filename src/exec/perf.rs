@@ -20,7 +20,10 @@ use crate::config::Perf;
 static PROGRAMS: AtomicUsize = AtomicUsize::new(0);
 
 /// Functions that have a name: code that is found again keeps it.
-static NAMED: Mutex<Option<HashSet<(Range<usize>, String)>>> = Mutex::new(None);
+static NAMED: Mutex<Option<HashSet<Function>>> = Mutex::new(None);
+
+/// Where a function lies, and what it is called.
+type Function = (Range<usize>, String);
 
 static DUMP: Mutex<Option<Dump>> = Mutex::new(None);
 
