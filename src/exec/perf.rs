@@ -19,11 +19,11 @@ use crate::config::Perf;
 /// Programs that were named so far.
 static PROGRAMS: AtomicUsize = AtomicUsize::new(0);
 
-/// Where functions lie, and their names.
-type Names = HashSet<(Range<usize>, String)>;
-
 /// Functions that have a name: code that is found again keeps it.
-static NAMED: Mutex<Option<Names>> = Mutex::new(None);
+static NAMED: Mutex<Option<HashSet<Function>>> = Mutex::new(None);
+
+/// Where a function lies, and what it is called.
+type Function = (Range<usize>, String);
 
 static DUMP: Mutex<Option<Dump>> = Mutex::new(None);
 
