@@ -193,8 +193,9 @@ impl Core {
     /// # Errors
     /// `error` again, where DataFusion would fare no better; or what stopped its operators from starting.
     pub(crate) fn retreat(&self, error: Arc<DataFusionError>, partition: usize) -> Result<SendableRecordBatchStream> {
-        // What failed is a leaf, unless a stage left a reason: its error stays, since nobody knows what the leaf would yield a second time.
-        let Some(reason) = self.reason.get() else { return Err(alone(error)) };
+        // What failed is a leaf, unless a stage left a reason. Its error stays, since nobody knows what the leaf would yield a second time; but an expression
+        // that fails below is one that DataFusion may never come to, such as that of a join's other side where this one is empty.
+        let Some(reason) = self.reason.get().cloned().or_else(|| of_expression(&error)) else { return Err(alone(error)) };
         if self.plan.strict || !self.may_start_over() {
             return Err(alone(error));
         }
@@ -431,6 +432,18 @@ impl Core {
         let _doing = profile::doing(&self.lowered.program, stage, Work::Run);
         let flow = self.run.run_table(stage, &mut worker, cursor).map_err(|error| self.failure(error))?;
         Ok((flow, worker.take_output()))
+    }
+}
+
+/// The reason that a leaf's error is, where an expression failed in it: errors of files and streams have other forms.
+fn of_expression(error: &DataFusionError) -> Option<FallbackReason> {
+    let DataFusionError::ArrowError(arrow, _) = error.find_root() else { return None };
+    match **arrow {
+        ArrowError::ArithmeticOverflow(_) => Some(FallbackReason::Overflow),
+        ArrowError::ComputeError(_) | ArrowError::DivideByZero | ArrowError::CastError(_) => {
+            Some(FallbackReason::Failed { message: arrow.to_string() })
+        }
+        _ => None,
     }
 }
 
