@@ -321,6 +321,30 @@ functions! {
     Cos = "cos" (Float) -> Float, Nothing;
     /// Tangent.
     Tan = "tan" (Float) -> Float, Nothing;
+    /// Arc sine.
+    Asin = "asin" (Float) -> Float, Nothing;
+    /// Arc cosine.
+    Acos = "acos" (Float) -> Float, Nothing;
+    /// Arc tangent.
+    Atan = "atan" (Float) -> Float, Nothing;
+    /// Hyperbolic sine.
+    Sinh = "sinh" (Float) -> Float, Nothing;
+    /// Hyperbolic cosine.
+    Cosh = "cosh" (Float) -> Float, Nothing;
+    /// Hyperbolic tangent.
+    Tanh = "tanh" (Float) -> Float, Nothing;
+    /// Inverse hyperbolic sine.
+    Asinh = "asinh" (Float) -> Float, Nothing;
+    /// Inverse hyperbolic cosine.
+    Acosh = "acosh" (Float) -> Float, Nothing;
+    /// Inverse hyperbolic tangent.
+    Atanh = "atanh" (Float) -> Float, Nothing;
+    /// Degrees as radians.
+    Radians = "radians" (Float) -> Float, Nothing;
+    /// Radians as degrees.
+    Degrees = "degrees" (Float) -> Float, Nothing;
+    /// Cotangent.
+    Cot = "cot" (Float) -> Float, Nothing;
     /// Cube root.
     Cbrt = "cbrt" (Float) -> Float, Nothing;
     /// The angle of a point: operands y and x.

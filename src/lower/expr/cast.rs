@@ -183,12 +183,8 @@ impl Lowering {
                 let days = self.checked(scope, value, Int32, on);
                 Some(self.renamed(scope, days, to))
             }
-            (Date32, Timestamp(unit)) => {
-                // The days of a date32 may be more microseconds than there is room for, but never too many milliseconds.
-                let never_fails = unit.per_second() <= 1_000;
-                self.days_in(scope, value, 86_400 * unit.per_second(), to, never_fails, on)
-            }
-            (Date32, Date64) => self.days_in(scope, value, 86_400_000, to, true, on),
+            (Date32, Timestamp(unit)) => Some(self.days_in(scope, value, 86_400 * unit.per_second(), to, on)),
+            (Date32, Date64) => Some(self.days_in(scope, value, 86_400_000, to, on)),
             (Date64, Date32) => {
                 let number = Type::new(Int64, ty.nullable);
                 let millis = self.renamed(scope, value, Int64);
@@ -198,16 +194,15 @@ impl Lowering {
                 Some(self.renamed(scope, days, to))
             }
             (Timestamp(from), Timestamp(unit)) | (Duration(from), Duration(unit)) => {
-                let number = Type::new(Int64, ty.nullable);
-                let (op, factor) = match unit.per_second() / from.per_second() {
-                    0 => (BinaryOp::Div, from.per_second() / unit.per_second()),
-                    1 => return Some(self.renamed(scope, value, to)),
-                    _ if on == OnFailure::Null => return None,
-                    factor => (BinaryOp::MulChecked, factor),
-                };
                 let count = self.renamed(scope, value, Int64);
-                let factor = self.number(scope, factor);
-                let count = scope.s.binary(op, count, factor, number);
+                let count = match unit.per_second() / from.per_second() {
+                    0 => {
+                        let divisor = self.number(scope, from.per_second() / unit.per_second());
+                        scope.s.binary(BinaryOp::Div, count, divisor, Type::new(Int64, ty.nullable))
+                    }
+                    1 => count,
+                    factor => self.times(scope, count, factor, on),
+                };
                 Some(self.renamed(scope, count, to))
             }
             (Timestamp(unit), Date32) => {
@@ -219,24 +214,38 @@ impl Lowering {
     }
 
     /// Days, counted in a unit that there are so many of in a day.
-    fn days_in(
-        &mut self,
-        scope: &mut Scope<'_>,
-        date: Value,
-        per_day: i64,
-        to: SqlType,
-        never_fails: bool,
-        on: OnFailure,
-    ) -> Option<Value> {
-        if !never_fails && on == OnFailure::Null {
-            return None;
-        }
+    fn days_in(&mut self, scope: &mut Scope<'_>, date: Value, per_day: i64, to: SqlType, on: OnFailure) -> Value {
         let number = Type::new(SqlType::Int64, scope.s.ty(date).nullable);
         let days = self.renamed(scope, date, SqlType::Int32);
         let days = scope.s.unary(UnaryOp::Convert, days, number);
-        let unit = self.number(scope, per_day);
-        let op = if never_fails { BinaryOp::Mul } else { BinaryOp::MulChecked };
-        let count = scope.s.binary(op, days, unit, number);
-        Some(self.renamed(scope, count, to))
+        // The days of a date32 may be more microseconds than there is room for, but never too many milliseconds.
+        let count = if per_day <= 86_400_000 {
+            let unit = self.number(scope, per_day);
+            scope.s.binary(BinaryOp::Mul, days, unit, number)
+        } else {
+            self.times(scope, days, per_day, on)
+        };
+        self.renamed(scope, count, to)
+    }
+
+    /// A number of 64 bits so many times.
+    fn times(&mut self, scope: &mut Scope<'_>, number: Value, factor: i64, on: OnFailure) -> Value {
+        let ty = scope.s.ty(number);
+        let many = self.number(scope, factor);
+        if on == OnFailure::Raise {
+            return scope.s.binary(BinaryOp::MulChecked, number, many, ty);
+        }
+        let fits = Type::boolean(ty.nullable);
+        let [least, greatest] = [i64::MIN / factor, i64::MAX / factor].map(|end| self.number(scope, end));
+        let least = scope.s.binary(BinaryOp::Ge, number, least, fits);
+        let greatest = scope.s.binary(BinaryOp::Le, number, greatest, fits);
+        let fits = scope.s.binary(BinaryOp::And, least, greatest, fits);
+        scope.s.begin_region();
+        let product = scope.s.binary(BinaryOp::Mul, number, many, ty);
+        let then = scope.s.end_region(product);
+        scope.s.begin_region();
+        let null = self.constant(scope, ty.with_nullable(true), Datum::Null);
+        let otherwise = scope.s.end_region(null);
+        scope.s.op(Op::If(fits, Box::new(then), Box::new(otherwise)), ty.with_nullable(true))
     }
 }

@@ -39,9 +39,9 @@ impl Lowering {
                 let Some(part) = text_of(part) else { return Ok(None) };
                 self.date_trunc(scope, &part.to_lowercase(), time)
             }
-            [value] if makes_timestamp(expr) => self.to_timestamp(scope, expr, value),
-            [value] if is(datetime::to_date()) => self.to_date(scope, value),
-            [value] if is(datetime::to_unixtime()) => self.to_unixtime(scope, value),
+            [value] if makes_timestamp(expr) => self.timestamp_of(scope, expr, value),
+            [value] if is(datetime::to_date()) => self.date_of(scope, value),
+            [value] if is(datetime::to_unixtime()) => self.seconds_of(scope, value),
             [width, time] if is(datetime::date_bin()) => self.date_bin(scope, width, time, 0),
             [width, time, origin] if is(datetime::date_bin()) => match origin.downcast_ref::<Literal>().map(Literal::value) {
                 Some(ScalarValue::TimestampNanosecond(Some(origin), _)) => self.date_bin(scope, width, time, *origin),
@@ -52,7 +52,7 @@ impl Lowering {
     }
 
     /// A text, a number of some unit or another timestamp as a point in time without a zone.
-    fn to_timestamp(
+    fn timestamp_of(
         &mut self,
         scope: &mut Scope<'_>,
         expr: &Arc<dyn PhysicalExpr>,
@@ -88,7 +88,7 @@ impl Lowering {
         })
     }
 
-    fn to_date(&mut self, scope: &mut Scope<'_>, value: &Arc<dyn PhysicalExpr>) -> Result<Option<Value>> {
+    fn date_of(&mut self, scope: &mut Scope<'_>, value: &Arc<dyn PhysicalExpr>) -> Result<Option<Value>> {
         let zoned = value.data_type(scope.schema).map_or(true, |ty| types::zone(&ty).is_some());
         let value = self.scoped(scope, value)?;
         Ok(match scope.s.ty(value).sql {
@@ -100,7 +100,7 @@ impl Lowering {
         })
     }
 
-    fn to_unixtime(&mut self, scope: &mut Scope<'_>, value: &Arc<dyn PhysicalExpr>) -> Result<Option<Value>> {
+    fn seconds_of(&mut self, scope: &mut Scope<'_>, value: &Arc<dyn PhysicalExpr>) -> Result<Option<Value>> {
         let value = self.scoped(scope, value)?;
         let seconds = SqlType::Timestamp(TimeUnit::Second);
         Ok(match scope.s.ty(value).sql {
