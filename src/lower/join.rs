@@ -45,9 +45,10 @@ impl Join<'_> {
     /// The condition on a pair of rows.
     pub(super) fn condition(&self, lowering: &mut Lowering, right: &mut Branch, left: &[Option<Value>]) -> Result<Option<Value>> {
         let Some(filter) = &self.filter else { return Ok(None) };
+        // DataFusion 55 loses count of the columns below some sort-merge joins, whose filters then name one that is not there.
         let sides = filter.column_indices().iter().map(|column| match column.side {
-            JoinSide::Left => left[column.index],
-            JoinSide::Right => right.columns[column.index],
+            JoinSide::Left => left.get(column.index).copied().flatten(),
+            JoinSide::Right => right.columns.get(column.index).copied().flatten(),
             JoinSide::None => None,
         });
         let sides: Vec<_> = sides.collect();
