@@ -181,21 +181,8 @@ mod tests {
 
     #[test]
     fn the_guide_has_a_remedy_for_every_reason() {
-        let text = String::new;
-        let all = [
-            FallbackReason::MaxFields { fields: 2, limit: 1 },
-            FallbackReason::CodeTooLarge { bytes: 2, limit: 1 },
-            FallbackReason::OpaqueExpression { names: vec![] },
-            FallbackReason::Unsupported { what: text() },
-            FallbackReason::Backend { message: text() },
-            FallbackReason::TinyInput { rows: 1, limit: 2 },
-            FallbackReason::Requested,
-            FallbackReason::OutOfMemory,
-            FallbackReason::Failed { message: text() },
-            FallbackReason::Overflow,
-        ];
         let guide = include_str!("../docs/guide.md");
-        for reason in all {
+        for reason in FallbackReason::examples() {
             let row = guide.lines().find(|line| line.starts_with(&format!("| `{}` | ", name(&reason))));
             let cells = row.unwrap_or_else(|| panic!("docs/guide.md says nothing of {reason:?}")).split(" | ");
             assert_eq!(cells.count(), 3, "{reason:?}: when, and what to do");

@@ -160,7 +160,7 @@ fn options_are_known() {
     let known = options(&help);
     assert!(known.len() > 20, "{known:?}");
     // Cargo's and perf's.
-    let others = ["--release", "--workspace", "--test", "--jit"];
+    let others = ["--release", "--workspace", "--test", "--jit", "--sort", "--stdio"];
     for page in pages() {
         for option in options(&fs::read_to_string(&page).expect("the page is there")) {
             assert!(known.contains(&option) || others.contains(&option.as_str()), "{}: {option} is no option", page.display());
