@@ -183,6 +183,12 @@ async fn the_page_works_in_a_browser() {
             }
             "profiled" => {
                 session.sql("SET stagefuse.mode = 'compiled'").await.expect("a setting").collect().await.expect("a setting");
+                // Rows enough that samples fall into the stages, however long a debug build plans.
+                let table = Source::Tpch.table("lineitem", 0.01, 2).expect("a table of TPC-H");
+                let partitions = table.partitions.iter().map(|batches| batches.repeat(25)).collect();
+                let table = MemTable::try_new(table.schema, partitions).expect("equal schemas");
+                session.context().deregister_table("lineitem").expect("it is there");
+                session.context().register_table("lineitem", Arc::new(table)).expect("its name is free");
                 let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tpch/q1.sql")).expect("q1");
                 match session.sql(&text).await.expect("a query").profile().await {
                     Ok(report) => report,
