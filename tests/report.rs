@@ -185,7 +185,7 @@ async fn the_page_works_in_a_browser() {
                 session.sql("SET stagefuse.mode = 'compiled'").await.expect("a setting").collect().await.expect("a setting");
                 // Rows enough that samples fall into the stages, however long a debug build plans.
                 let table = Source::Tpch.table("lineitem", 0.01, 2).expect("a table of TPC-H");
-                let partitions = table.partitions.iter().map(|batches| batches.repeat(25)).collect();
+                let partitions = table.partitions.iter().map(|batches| vec![batches.clone(); 25].concat()).collect();
                 let table = MemTable::try_new(table.schema, partitions).expect("equal schemas");
                 session.context().deregister_table("lineitem").expect("it is there");
                 session.context().register_table("lineitem", Arc::new(table)).expect("its name is free");
