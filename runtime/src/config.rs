@@ -139,10 +139,6 @@ pub struct Sizes {
     pub morsel_rows: usize,
     /// Slots of a group table when its first group comes: a power of two, 2 or more.
     pub first_slots: usize,
-    /// Slots of a worker's group table that may be full once it asks whether to forget its groups: as many as the cache of a processor holds.
-    pub window_slots: usize,
-    /// Bytes of the groups that are merged at a time: as many as the cache holds.
-    pub merge_bytes: usize,
     /// Rows that a table's first block has room for, 1 or more.
     pub first_rows: usize,
     /// Rows of a part of a join table: 1 to 65,536.
@@ -160,8 +156,6 @@ impl Default for Sizes {
         Sizes {
             morsel_rows: MAX_MORSEL_ROWS,
             first_slots: 128,
-            window_slots: 1 << 16,
-            merge_bytes: 1 << 19,
             first_rows: 64,
             part_rows: 1 << 16,
             alternate: false,
@@ -174,17 +168,7 @@ impl Default for Sizes {
 impl Sizes {
     /// All as small as can be, and engines that take turns.
     pub fn least(morsel_rows: usize) -> Self {
-        Sizes {
-            morsel_rows,
-            first_slots: 2,
-            window_slots: 4,
-            merge_bytes: 200,
-            first_rows: 1,
-            part_rows: 3,
-            alternate: true,
-            counted: true,
-            hash_mask: HASH_ALL,
-        }
+        Sizes { morsel_rows, first_slots: 2, first_rows: 1, part_rows: 3, alternate: true, counted: true, hash_mask: HASH_ALL }
     }
 }
 

@@ -145,9 +145,6 @@ impl Worker {
             if self.tables[groups.index()].is_none() {
                 let table = GroupTable::new(&shared.group_layouts[groups.index()], &shared.memory)?;
                 let mut table = Box::new(table.with_front(plan.front, &shared.memory)?);
-                if shared.program.groups[groups].enough.is_none() {
-                    table.may_forget();
-                }
                 table.place = self.place.wrapping_add((stage.index() as u64) << 56);
                 let decl = &shared.program.groups[groups];
                 if !decl.calls.is_empty() {
@@ -192,13 +189,6 @@ impl Worker {
     pub(crate) fn take_sorted(&mut self, sort: usize) -> Option<Box<SortRows>> {
         self.sorts[sort] = std::ptr::null_mut();
         self.sorted[sort].take()
-    }
-
-    /// Tells the group table that a stage writes how many rows come.
-    pub(crate) fn expect_groups(&mut self, groups: Groups, rows: u64, fans_out: bool) {
-        if let Some(table) = &mut self.tables[groups.index()] {
-            table.expect(rows, fans_out);
-        }
     }
 
     /// Adds a group; see the builtin `groups_insert`.

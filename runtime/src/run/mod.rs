@@ -282,9 +282,6 @@ impl Run {
     unsafe fn run_morsel(&self, stage: Stage, worker: &mut Worker, morsel: &Morsel) -> Result<Flow, Error> {
         let state = &self.shared.stages[stage.index()];
         let start = self.shared.memory.sizes.counted.then(Instant::now);
-        if let Some(groups) = state.groups {
-            worker.expect_groups(groups, morsel.rows, state.fans_out);
-        }
         let turns = self.shared.memory.sizes.alternate && state.morsels.fetch_add(1, Ordering::Relaxed) % 2 == 1;
         let status = match &state.engine {
             Engine::Native { .. } if turns => interpreter::run_morsel(&self.shared, &state.plan, worker, morsel) as i32,

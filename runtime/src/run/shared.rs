@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use stagefuse_ir::abi::{LimitHead, MAX_MORSEL_ROWS};
 use stagefuse_ir::layout::{RowLayout, coded_keys};
-use stagefuse_ir::{EntityRef, Groups, Input, Join, ProbeKind, Program, Sink, Sort, Source, Stage, StmtKind, Type};
+use stagefuse_ir::{EntityRef, Groups, Input, Join, Program, Sink, Sort, Source, Stage, Type};
 
 use crate::arrays::Arrays;
 use crate::config::{Engine, HostAggregate, OpaqueExpr, RunConfig, Sizes};
@@ -37,8 +37,6 @@ pub(crate) struct StageState {
     pub(crate) groups: Option<Groups>,
     /// The sort that it writes.
     pub(crate) sorts: Option<Sort>,
-    /// Whether a row may become several on its way to the sink.
-    pub(crate) fans_out: bool,
     /// Places of the group table's front.
     pub(crate) front: usize,
     /// The stage that it hands its rows to.
@@ -211,8 +209,6 @@ impl StageState {
             builds: written.0,
             groups: written.1,
             sorts: written.2,
-            fans_out: decl.probes().any(|probe| matches!(probe.kind, ProbeKind::Inner | ProbeKind::Outer))
-                || decl.body.iter().any(|stmt| matches!(stmt.kind, StmtKind::Expand { .. })),
             front: coded_keys(program, stage).map_or(0, |coded| coded.places),
             hands_to: match decl.sink {
                 Sink::Hand { input, .. } => program.reader(input).map(|reader| (input, reader)),

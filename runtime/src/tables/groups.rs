@@ -10,7 +10,6 @@ use stagefuse_ir::layout::RowLayout;
 use super::block::Block;
 use super::calls::Calls;
 use super::number::{Span, key_of, row_hash};
-use super::window::Window;
 use crate::error::Error;
 use crate::memory::Memory;
 
@@ -28,11 +27,6 @@ pub(crate) struct GroupTable {
     layout: RowLayout,
     /// Entries that are in the slots.
     hashed: usize,
-    /// The first entry that can be found. Those before were forgotten.
-    first_row: usize,
-    /// Whether entries were forgotten, so that a group may have several.
-    repeats: bool,
-    window: Window,
     /// Least and greatest numeric key.
     least: i64,
     greatest: i64,
@@ -85,9 +79,6 @@ impl GroupTable {
             block: Block::new(),
             layout,
             hashed: 0,
-            first_row: 0,
-            repeats: false,
-            window: Window::closed(),
             least: i64::MAX,
             greatest: i64::MIN,
             calls: None,
@@ -125,7 +116,7 @@ impl GroupTable {
         }
         // At most half full: probes stay short, and there is always an empty slot.
         if key.and_then(|key| self.span().place(key)).is_none() && (self.hashed + 1) * 2 > self.slots.len() {
-            self.make_room(memory)?;
+            self.rebuild(memory)?;
         }
         if (rows + 2) * self.stride() > self.block.capacity() {
             self.reserve((rows * 2).max(memory.sizes.first_rows - 1).max(1), memory)?;
@@ -140,67 +131,8 @@ impl GroupTable {
             entry
         };
         self.place(rows, hash, key);
-        self.window.note(hash);
         self.head.rows += 1;
         Ok(entry)
-    }
-
-    /// Lets the table forget its groups where that is better (see [`Window`]): what it holds has to be merged.
-    pub(crate) fn may_forget(&mut self) {
-        self.window.ended = false;
-    }
-
-    /// Notes that so many rows come; with `fans_out`, each of them several times, so that nobody knows how many.
-    pub(crate) fn expect(&mut self, rows: u64, fans_out: bool) {
-        self.window.seen += rows;
-        self.window.ended |= fans_out;
-    }
-
-    /// Whether a group may have several entries.
-    pub(crate) fn repeats(&self) -> bool {
-        self.repeats
-    }
-
-    /// Makes room in the slots.
-    fn make_room(&mut self, memory: &Memory) -> Result<(), Error> {
-        let full = self.slots.len() >= memory.sizes.window_slots && !self.window.ended;
-        if full && !(self.layout.numeric && self.dense_span().is_some()) {
-            let mut window = std::mem::take(&mut self.window);
-            let (layout, mask) = (&self.layout, memory.sizes.hash_mask);
-            // SAFETY: the entries are those inserted.
-            let hashes = (0..self.rows()).map(|row| unsafe { row_hash(layout, self.entry(row), mask) });
-            let forget = window.shall_forget(self.rows() - self.first_row, hashes);
-            self.window = window;
-            if forget {
-                return self.forget(memory);
-            }
-        }
-        if self.repeats {
-            // From here on the table grows: whichever of a group's entries is found is as good as another.
-            self.first_row = 0;
-        }
-        self.rebuild(memory)
-    }
-
-    /// Forgets the groups that are there: one that comes again gets another entry.
-    pub(crate) fn forget(&mut self, memory: &Memory) -> Result<(), Error> {
-        self.repeats = true;
-        self.begin_part(0, memory)
-    }
-
-    /// Leaves the entries that are there behind, since none of them will be looked for; with room for `rows` that come.
-    pub(crate) fn begin_part(&mut self, rows: usize, memory: &Memory) -> Result<(), Error> {
-        let (old, new) = (self.slots.len(), (rows * 2).next_power_of_two().max(memory.sizes.first_slots));
-        if new > old {
-            self.count((new - old) * 8, memory)?;
-        }
-        self.slots.clear();
-        self.slots.resize(new.max(old), 0);
-        self.hashed = 0;
-        self.first_row = self.rows();
-        self.head.slots = self.slots.as_mut_ptr();
-        self.head.mask = self.slots.len() as u64 - 1;
-        Ok(())
     }
 
     fn stride(&self) -> usize {
@@ -234,14 +166,13 @@ impl GroupTable {
     /// Chooses anew what finds the entries, with room for more of them.
     fn rebuild(&mut self, memory: &Memory) -> Result<(), Error> {
         let rows = self.rows();
-        let placed = rows - self.first_row;
         let span = if self.layout.numeric { self.dense_span() } else { None };
         self.set_direct(span, memory)?;
         let old = self.slots.len();
         let new = match span {
             // What will not be in the range: as many as make it worth to look at all again.
-            Some(_) => (placed / 2).next_power_of_two().max(memory.sizes.first_slots),
-            None => (placed * 4).next_power_of_two().max(memory.sizes.first_slots),
+            Some(_) => (rows / 2).next_power_of_two().max(memory.sizes.first_slots),
+            None => (rows * 4).next_power_of_two().max(memory.sizes.first_slots),
         };
         if new > old {
             self.count((new - old) * 8, memory)?;
@@ -249,7 +180,7 @@ impl GroupTable {
         self.slots.clear();
         self.slots.resize(new, 0);
         self.hashed = 0;
-        for row in self.first_row..rows {
+        for row in 0..rows {
             // SAFETY: the entry is one of those inserted.
             let (hash, key) = unsafe {
                 let entry = self.entry(row);
@@ -369,49 +300,6 @@ mod tests {
 
     /// Yields the key of each row.
     type Keys = fn(i64) -> i64;
-
-    /// Adds the keys that are not found, as a stage does.
-    fn fill(table: &mut GroupTable, keys: impl Iterator<Item = i64>, memory: &Memory) {
-        let offset = table.layout.fields[0].offset as usize;
-        for key in keys {
-            table.expect(1, false);
-            if look_up(table, key, HASH_ALL).is_none() {
-                let entry = table.insert(hash_of(Some(key), HASH_ALL), Some(key), memory).unwrap();
-                // SAFETY: the key lies within the entry.
-                unsafe { entry.add(offset).cast::<i64>().write(key) }
-            }
-        }
-    }
-
-    #[test]
-    fn a_table_forgets_where_rows_are_new_and_do_not_come_back() {
-        let layout = RowLayout::groups(&GroupsDecl::new(vec![Type::new(SqlType::Int64, false)], vec![]));
-        let memory = Memory::with_sizes(Arc::new(Unlimited), Sizes { window_slots: 1 << 12, ..Sizes::default() });
-        let table = |keys: &mut dyn Iterator<Item = i64>, may: bool, fans_out: bool| {
-            let mut table = GroupTable::new(&layout, &memory).unwrap();
-            if may {
-                table.may_forget();
-            }
-            table.expect(0, fans_out);
-            fill(&mut table, keys, &memory);
-            table
-        };
-        let far = |n: i64| n.wrapping_mul(0x5851_F42D_4C95_7F2D);
-        // All new: the slots stay small.
-        let new = table(&mut (0..50_000).map(far), true, false);
-        assert!(new.repeats() && new.slots.len() == 1 << 12 && new.rows() == 50_000, "{} slots", new.slots.len());
-        for (may, fans_out) in [(false, false), (true, true)] {
-            let table = table(&mut (0..50_000).map(far), may, fans_out);
-            assert!(!table.repeats() && table.slots.len() > 50_000);
-        }
-        // Keys next to each other are addressed by an array, however many there are.
-        assert!(!table(&mut (0..50_000), true, false).repeats());
-        // 10,000 groups, and all of them again and again: once they come back, that is seen within two windows, and the table grows.
-        let again = table(&mut (0..100_000).map(|n| far(n * 7919 % 10_007)), true, false);
-        assert!(again.repeats() && again.rows() > 10_007 && again.rows() < 10_007 + 3 * 2_048, "{} entries", again.rows());
-        // Each four times in a row: looking for the group pays.
-        assert!(!table(&mut (0..100_000).map(|n| far(n / 4)), true, false).repeats());
-    }
 
     #[test]
     fn every_group_is_found_after_the_table_has_grown() {

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use stagefuse_ir::abi::{HASH_NULL, HASH_SEED, SLOT_ADDRESS, hash_word};
+use stagefuse_ir::abi::{HASH_NULL, HASH_SEED, SLOT_ADDRESS, STR_INLINE, StrRef, hash_word};
 use stagefuse_ir::layout::{Field, RowLayout};
-use stagefuse_ir::{Datum, GroupsDecl, Lit, Literal, PrimaryMap};
+use stagefuse_ir::{AccOp, Datum, GroupsDecl, Lit, Literal, PrimaryMap, Repr, SqlType};
 
 use super::calls::{self, Moves, State};
-use super::combine::{combine_all, same, set};
 use super::groups::GroupTable;
 use super::number::{Span, hash_of, key_of, row_hash};
 use crate::arrays::Arrays;
@@ -18,19 +17,6 @@ use crate::memory::Memory;
 /// Partition of a hash: its high half, scaled. (The low bits pick the slot.)
 fn partition_of(hash: u64, partitions: usize) -> usize {
     (((hash >> 32) * partitions as u64) >> 32) as usize
-}
-
-/// Piece of a hash, of a power of two: the bits above those that pick a slot, below those that pick the partition.
-fn piece_of(hash: u64, pieces: usize) -> usize {
-    (hash >> 32) as usize & (pieces - 1)
-}
-
-/// Most pieces of a partition: more would be more lists than the cache can write to.
-const MOST_PIECES: usize = 256;
-
-/// Whether a worker's table is the merged one as it is.
-fn is_merged(only: &GroupTable, layout: &RowLayout, partitions: usize) -> bool {
-    (partitions == 1 || layout.keys == 0) && !only.repeats()
 }
 
 /// Most elements of a merged table's array for each row.
@@ -117,9 +103,7 @@ impl Tables {
         let span = keys.filter(|_| of.layout.numeric).and_then(|(least, greatest)| Span::of(least, greatest));
         let span = span.filter(|span| span.is_dense(rows, DIRECT_PER_ROW));
         let (mut states, mut state_bytes) = (vec![], 0);
-        if let [only] = &mut tables[..]
-            && is_merged(only, of.layout, partitions)
-        {
+        if let ([only], true) = (&mut tables[..], partitions == 1 || of.layout.keys == 0) {
             calls::finish(of, only)?;
         } else {
             for table in &mut tables {
@@ -143,7 +127,7 @@ impl Tables {
             return Ok(Arc::new(GroupTable::empty(layout)));
         }
         if let [only] = &self.tables[..]
-            && is_merged(only, layout, self.partitions)
+            && (self.partitions == 1 || layout.keys == 0)
         {
             return Ok(Arc::clone(only));
         }
@@ -157,22 +141,8 @@ impl Tables {
             target
         } else {
             let (part, mut target) = self.part(layout, partition, memory)?;
-            match (part, self.pieces(layout, memory)) {
-                (Part::Hash { partition, partitions }, pieces @ 2..) => {
-                    let rows = self.rows_of_pieces(of, partition, partitions, pieces)?;
-                    for piece in 0..pieces {
-                        let most = rows.iter().map(|rows| rows[piece].len()).max().unwrap_or(0);
-                        target.begin_part(most, memory)?;
-                        for ((table, rows), moves) in self.tables.iter().zip(&rows).zip(&mut moves) {
-                            add_rows(of, &mut target, table, &rows[piece], moves)?;
-                        }
-                    }
-                }
-                _ => {
-                    for (table, moves) in self.tables.iter().zip(&mut moves) {
-                        add_part(of, &mut target, table, part, moves)?;
-                    }
-                }
+            for (table, moves) in self.tables.iter().zip(&mut moves) {
+                add_part(of, &mut target, table, part, moves)?;
             }
             target
         };
@@ -181,32 +151,6 @@ impl Tables {
             calls::merge(of, &mut target, &parts)?;
         }
         Ok(Arc::new(target))
-    }
-
-    /// In how many pieces a partition is merged, so that the groups of each lie in the cache while they are looked for.
-    fn pieces(&self, layout: &RowLayout, memory: &Memory) -> usize {
-        let rows: usize = self.tables.iter().map(|table| table.rows()).sum();
-        let bytes = rows / self.partitions * layout.stride as usize;
-        (bytes / memory.sizes.merge_bytes.max(1)).next_power_of_two().min(MOST_PIECES)
-    }
-
-    /// By table and piece: the rows of a partition.
-    fn rows_of_pieces(&self, of: Merging<'_>, partition: usize, partitions: usize, pieces: usize) -> Result<Vec<Vec<Vec<u32>>>, Error> {
-        let mask = of.memory.sizes.hash_mask;
-        let mut tables = vec![];
-        for table in &self.tables {
-            let each = table.rows() / partitions / pieces;
-            let mut rows: Vec<Vec<u32>> = (0..pieces).map(|_| Vec::with_capacity(each + each / 8)).collect();
-            for row in 0..table.rows() {
-                // SAFETY: the entry is a row of this layout.
-                let hash = unsafe { row_hash(of.layout, table.entry(row), mask) };
-                if partition_of(hash, partitions) == partition {
-                    rows[piece_of(hash, pieces)].push(row as u32);
-                }
-            }
-            tables.push(rows);
-        }
-        Ok(tables)
     }
 
     /// What a partition takes, and its table, which is empty yet.
@@ -220,43 +164,6 @@ impl Tables {
         let target = GroupTable::direct(layout, span, rows.div_ceil(partitions).min(span.range as usize), memory)?;
         Ok((Part::Keys { span, first: partition == 0 }, target))
     }
-}
-
-/// Adds groups of a table by their rows.
-fn add_rows(of: Merging<'_>, target: &mut GroupTable, table: &GroupTable, rows: &[u32], moves: &mut Moves) -> Result<(), Error> {
-    let layout = of.layout;
-    let noted = !of.decl.calls.is_empty();
-    for (at, &row) in rows.iter().enumerate() {
-        if let Some(&ahead) = rows.get(at + AHEAD) {
-            prefetch(table.entry(ahead as usize));
-        }
-        let entry = table.entry(row as usize);
-        // SAFETY: the entry is a row of this layout.
-        let (key, hash) = unsafe {
-            let key = if layout.numeric { key_of(layout, entry) } else { None };
-            (key, row_hash(layout, entry, of.memory.sizes.hash_mask))
-        };
-        let entry = add(of, target, hash, key, entry)?;
-        if noted {
-            moves.rows.push(row);
-            moves.targets.push(target.row_of(entry));
-        }
-    }
-    Ok(())
-}
-
-/// How many entries ahead one is asked for: memory answers in the time that so many take.
-const AHEAD: usize = 16;
-
-/// Asks for the memory of an entry.
-fn prefetch(entry: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch reads nothing, whatever the address.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(entry.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = entry;
 }
 
 /// Adds the groups of a table that belong to a part. Which they are is only noted where the host has to know.
@@ -336,14 +243,119 @@ fn find(layout: &RowLayout, table: &GroupTable, hash: u64, key: Option<i64>, ent
     }
 }
 
+/// Whether a key is the same in two entries.
+fn same(field: &Field, a: *const u8, b: *const u8) -> bool {
+    if let Some(valid) = field.valid
+        && byte(a, valid) != byte(b, valid)
+    {
+        return false;
+    }
+    match field.ty.repr {
+        Repr::Str => {
+            let (a, b): (StrRef, StrRef) = (get(a, field.offset), get(b, field.offset));
+            a == b || (a.lo == b.lo && a.lo as u32 > STR_INLINE && text(&a) == text(&b))
+        }
+        repr => match repr.bytes() {
+            1 => get::<u8>(a, field.offset) == get::<u8>(b, field.offset),
+            2 => get::<u16>(a, field.offset) == get::<u16>(b, field.offset),
+            4 => get::<u32>(a, field.offset) == get::<u32>(b, field.offset),
+            8 => get::<u64>(a, field.offset) == get::<u64>(b, field.offset),
+            _ => get::<u128>(a, field.offset) == get::<u128>(b, field.offset),
+        },
+    }
+}
+
+/// Adds the accumulators of one entry to those of another.
+fn combine_all(decl: &GroupsDecl, layout: &RowLayout, target: *mut u8, source: *const u8) {
+    for (acc, field) in decl.accs.iter().zip(&layout.fields[layout.keys..]) {
+        combine(acc.op, field, target, source);
+    }
+}
+
+fn combine(op: AccOp, field: &Field, target: *mut u8, source: *const u8) {
+    let at = field.offset;
+    let mut first = false;
+    if let Some(valid) = field.valid {
+        if byte(source, valid) == 0 {
+            return;
+        }
+        first = byte(target, valid) == 0;
+        set(target, valid, 1u8);
+    }
+    match (op, field.ty.repr) {
+        (AccOp::CountRows | AccOp::Count | AccOp::Sum, Repr::I64) => {
+            set(target, at, get::<i64>(target, at).wrapping_add(get(source, at)));
+        }
+        (AccOp::Sum, Repr::I128) => set(target, at, get::<i128>(target, at).wrapping_add(get(source, at))),
+        (AccOp::Sum, Repr::F64) => set(target, at, get::<f64>(target, at) + get::<f64>(source, at)),
+        (AccOp::BitOr | AccOp::BitXor, repr) => {
+            for at in at..at + repr.bytes() {
+                let (a, b) = (byte(target, at), byte(source, at));
+                set(target, at, if op == AccOp::BitOr { a | b } else { a ^ b });
+            }
+        }
+        (AccOp::Min | AccOp::Max, repr) => {
+            let smaller = less(field.ty.sql, repr, source, target, at);
+            let greater = less(field.ty.sql, repr, target, source, at);
+            if first || (op == AccOp::Min && smaller) || (op == AccOp::Max && greater) {
+                // SAFETY: the field lies within both entries.
+                unsafe { target.add(at as usize).copy_from(source.add(at as usize), repr.bytes() as usize) }
+            }
+        }
+        // The verifier admits no other sums and counts.
+        (AccOp::CountRows | AccOp::Count | AccOp::Sum, _) => {}
+    }
+}
+
+/// Whether the value at `at` of one entry is less than that of another.
+fn less(sql: SqlType, repr: Repr, a: *const u8, b: *const u8, at: u32) -> bool {
+    macro_rules! number {
+        ($ty:ty) => {
+            get::<$ty>(a, at) < get::<$ty>(b, at)
+        };
+    }
+    match (repr, sql.is_unsigned()) {
+        (Repr::Bool, _) | (Repr::I8, true) => number!(u8),
+        (Repr::I8, false) => number!(i8),
+        (Repr::I16, true) => number!(u16),
+        (Repr::I16, false) => number!(i16),
+        (Repr::I32, true) => number!(u32),
+        (Repr::I32, false) => number!(i32),
+        (Repr::I64, true) => number!(u64),
+        (Repr::I64, false) => number!(i64),
+        (Repr::I128, _) => number!(i128),
+        (Repr::F32, _) => get::<f32>(a, at).total_cmp(&get(b, at)).is_lt(),
+        (Repr::F64, _) => get::<f64>(a, at).total_cmp(&get(b, at)).is_lt(),
+        (Repr::Str, _) => text(&get(a, at)) < text(&get(b, at)),
+    }
+}
+
+fn byte(entry: *const u8, at: u32) -> u8 {
+    get(entry, at)
+}
+
+fn get<T: Copy>(entry: *const u8, at: u32) -> T {
+    // SAFETY: `at` comes from the table's layout and `T` has the field's width; 16-byte fields may be aligned to 8 only.
+    unsafe { entry.add(at as usize).cast::<T>().read_unaligned() }
+}
+
+fn set<T>(entry: *mut u8, at: u32, value: T) {
+    // SAFETY: as in `get`.
+    unsafe { entry.add(at as usize).cast::<T>().write_unaligned(value) }
+}
+
+fn text(s: &StrRef) -> &[u8] {
+    // SAFETY: text in tables is inline or lies in an arena of the run.
+    unsafe { crate::builtins::strings::bytes(s) }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
 
-    use stagefuse_ir::abi::{HASH_ALL, HASH_COLLIDING, STR_INLINE, StrRef, fold_text};
-    use stagefuse_ir::{AccDecl, AccOp, SqlType, Type};
+    use stagefuse_ir::abi::{HASH_ALL, HASH_COLLIDING, fold_text};
+    use stagefuse_ir::{AccDecl, Type};
 
-    use super::super::combine::{byte, get, text};
     use super::*;
     use crate::builtins::strings;
     use crate::config::{Sizes, Unlimited};
@@ -427,23 +439,12 @@ mod tests {
     }
 
     /// A worker's table over these rows.
-    /// A worker's table, which forgets its groups after every `window` rows.
-    fn table(layout: &RowLayout, rows: &[Row], window: usize, memory: &Memory) -> GroupTable {
-        let mut table = GroupTable::new(layout, memory).unwrap();
-        for (number, rows) in rows.chunks(window).enumerate() {
-            if number > 0 {
-                table.forget(memory).unwrap();
-            }
-            fill(&mut table, layout, rows, memory);
-        }
-        table
-    }
-
-    fn fill(table: &mut GroupTable, layout: &RowLayout, rows: &[Row], memory: &Memory) {
+    fn table(layout: &RowLayout, rows: &[Row], memory: &Memory) -> GroupTable {
         let mut held: HashMap<(Option<String>, i32), Expected> = HashMap::new();
         for (text, number, arg) in rows {
             held.entry((text.clone(), *number)).or_default().add(*arg);
         }
+        let mut table = GroupTable::new(layout, memory).unwrap();
         for (key, held) in &held {
             let entry =
                 if layout.keys == 0 { table.entry(0) } else { table.insert(hash(key, memory.sizes.hash_mask), None, memory).unwrap() };
@@ -455,6 +456,7 @@ mod tests {
             }
             write(layout, entry, held);
         }
+        table
     }
 
     fn rows(seed: u64, groups: u64) -> Vec<Row> {
@@ -480,21 +482,16 @@ mod tests {
         let decl = decl(vec![Type::new(SqlType::Utf8, true), Type::new(SqlType::Int32, false)]);
         let layout = RowLayout::groups(&decl);
         let cases = [(1, 1, 10), (1, 3, 1000), (2, 1, 5000), (3, 4, 9), (4, 7, 3000), (0, 2, 1)].map(|case| (case, HASH_ALL));
-        let cases: Vec<_> = cases.into_iter().chain([((3, 2, 200), HASH_COLLIDING)]).collect();
-        // In one piece or in many, of tables that hold each group once or many times.
-        let ways = [(1 << 20, usize::MAX), (1 << 20, 700), (2_000, usize::MAX), (500, 1_500)];
-        for (((workers, partitions, groups), hash_mask), (merge_bytes, window)) in
-            cases.into_iter().flat_map(|case| ways.map(|way| (case, way)))
-        {
-            let memory = Memory::with_sizes(Arc::new(Unlimited), Sizes { hash_mask, merge_bytes, ..Sizes::default() });
+        for ((workers, partitions, groups), hash_mask) in cases.into_iter().chain([((3, 2, 200), HASH_COLLIDING)]) {
+            let memory = Memory::with_sizes(Arc::new(Unlimited), Sizes { hash_mask, ..Sizes::default() });
             let inputs: Vec<Vec<Row>> = (0..workers).map(|worker| rows(worker + 1, groups)).collect();
             let mut expected: HashMap<(Option<String>, i32), Expected> = HashMap::new();
             for (text, number, arg) in inputs.iter().flatten() {
                 expected.entry((text.clone(), *number)).or_default().add(*arg);
             }
-            let mut tables: Vec<_> = inputs.iter().map(|rows| table(&layout, rows, window, &memory)).collect();
+            let mut tables: Vec<_> = inputs.iter().map(|rows| table(&layout, rows, &memory)).collect();
             // A worker that came too late for any row.
-            tables.push(table(&layout, &[], window, &memory));
+            tables.push(table(&layout, &[], &memory));
             let of = Merging {
                 decl: &decl,
                 literals: &PrimaryMap::new(),
@@ -533,7 +530,7 @@ mod tests {
             let inputs: Vec<Vec<Row>> = (0..workers).map(|worker| vec![(None, 0, Some(worker)), (None, 0, None)]).collect();
             let mut expected = Expected::default();
             inputs.iter().flatten().for_each(|row| expected.add(row.2));
-            let tables: Vec<_> = inputs.iter().map(|rows| table(&layout, rows, usize::MAX, &memory)).collect();
+            let tables: Vec<_> = inputs.iter().map(|rows| table(&layout, rows, &memory)).collect();
             let of = Merging {
                 decl: &decl,
                 literals: &PrimaryMap::new(),

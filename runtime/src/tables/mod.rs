@@ -2,13 +2,10 @@
 
 pub(crate) mod block;
 pub(crate) mod calls;
-mod combine;
 pub(crate) mod groups;
 pub(crate) mod join;
 pub(crate) mod merge;
 pub(crate) mod number;
 pub(crate) mod order;
 pub(crate) mod rows;
-mod sketch;
 pub(crate) mod sort;
-mod window;
