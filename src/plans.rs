@@ -121,18 +121,24 @@ impl Plans {
         let state = context.state();
         let most = StagefuseConfig::of(state.config_options()).plan_cache.get();
         let statement = state.sql_to_statement(statement, &state.config_options().sql_parser.dialect)?;
-        let names = if most > 0 { state.resolve_table_references(&statement)? } else { vec![] };
-        let plan = state.statement_to_plan(statement).await?;
-        if names.is_empty() || !lasts(&plan)? {
-            let frame = context.execute_logical_plan(plan).await?;
-            // It may have taken a table away, and what was planned over it would keep its rows in memory.
-            self.sweep(context).await;
-            return Ok(Planned::once(frame));
-        }
+        // Looked up ahead of planning: where one is changed for another meanwhile, the plan is taken for old, never for new.
         let mut tables = vec![];
+        let names = if most > 0 { state.resolve_table_references(&statement)? } else { vec![] };
+        let count = names.len();
         for name in names {
-            let table = context.table_provider(name.clone()).await?;
-            tables.push((name, table));
+            // A name that stands for nothing is for the planner to complain of.
+            if let Ok(table) = context.table_provider(name.clone()).await {
+                tables.push((name, table));
+            }
+        }
+        let plan = state.statement_to_plan(statement).await?;
+        if tables.is_empty() || tables.len() < count || !lasts(&plan)? {
+            let changes_tables = matches!(plan, LogicalPlan::Ddl(_));
+            let frame = context.execute_logical_plan(plan).await?;
+            if changes_tables {
+                self.sweep(context).await;
+            }
+            return Ok(Planned::once(frame));
         }
         let frame = context.execute_logical_plan(plan).await?;
         let planned = Arc::new(Planned { frame, tables: Some(tables), idle: Mutex::default(), context: OnceLock::new() });
@@ -148,8 +154,13 @@ impl Plans {
         Ok(planned)
     }
 
-    /// Forgets statements over tables that are no longer there.
-    pub(crate) async fn sweep(&self, context: &SessionContext) {
+    /// Forgets everything.
+    pub(crate) fn clear(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).statements.clear();
+    }
+
+    /// Forgets statements over tables that are no longer there: their plans would keep the rows in memory.
+    async fn sweep(&self, context: &SessionContext) {
         let all: Vec<(String, Arc<Planned>)> = {
             let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             inner.statements.iter().map(|(text, (_, planned))| (text.clone(), Arc::clone(planned))).collect()
@@ -165,13 +176,14 @@ impl Plans {
 impl Inner {
     /// Forgets everything where the session has changed.
     fn look_around(&mut self, state: &SessionState) {
-        match &self.session {
-            Some(then) if Arc::ptr_eq(then.config_options(), state.config_options()) && is_same(then, state) => return,
-            // Settings that were written but say the same: the next look is quick again.
-            Some(then) if is_same(then, state) => {}
-            _ => self.statements.clear(),
+        let same = self.session.as_ref().is_some_and(|then| is_same(then, state));
+        if !same {
+            self.statements.clear();
         }
-        self.session = Some(state.clone());
+        // Settings that were written, though they say the same, have a new address: the next look is quick again.
+        if !same || self.session.as_ref().is_none_or(|then| !Arc::ptr_eq(then.config_options(), state.config_options())) {
+            self.session = Some(state.clone());
+        }
     }
 }
 

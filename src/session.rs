@@ -181,6 +181,8 @@ impl Session {
         let cached = CachedTable::try_new(schema, evenly(batches, partitions))?;
         self.context.deregister_table(table)?;
         self.context.register_table(table, Arc::new(cached.clone()))?;
+        // Plans over the table that was there would keep its rows in memory.
+        self.plans.clear();
         let mut originals = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
         if before.is::<CachedTable>() {
             // Cached again: what it came from stays.
@@ -200,6 +202,7 @@ impl Session {
         let before = before.ok_or_else(|| Error::usage(format!("table {table} is not cached")))?;
         self.context.deregister_table(table)?;
         self.context.register_table(table, before)?;
+        self.plans.clear();
         Ok(())
     }
 
@@ -243,12 +246,10 @@ impl Session {
             // These act at once, as SET does, and yield nothing.
             Statement::Cache(table) => {
                 self.cache_table(&table).await?;
-                self.plans.sweep(&self.context).await;
                 return self.nothing();
             }
             Statement::Uncache(table) => {
                 self.uncache_table(&table)?;
-                self.plans.sweep(&self.context).await;
                 return self.nothing();
             }
         };
