@@ -328,7 +328,9 @@ mod tests {
         assert_eq!(session.plans.0.lock().unwrap().statements.len(), 0);
         assert!(session.sql(QUERY).await.is_err());
         table(&session, vec![2]).await;
-        session.sql("UNCACHE TABLE t").await.unwrap();
+        assert_eq!(run(&session, QUERY).await, 2);
+        session.uncache_table("t").unwrap();
+        assert_eq!(session.plans.0.lock().unwrap().statements.len(), 0);
         assert_eq!(run(&session, QUERY).await, 2);
         assert!(!is_known(&session, QUERY).await, "the rows of a table that is not cached may change");
     }

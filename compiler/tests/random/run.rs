@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, make_array};
 use arrow::compute::kernels::numeric::add_wrapping;
-use arrow::datatypes::{DataType, Field, Float64Type, IntervalUnit, Schema};
+use arrow::datatypes::{DataType, Field, Float64Type, Schema};
 use stagefuse_compiler::{CompileError, Options, compile};
 use stagefuse_ir::abi::HASH_COLLIDING;
 use stagefuse_ir::passes::{eliminate_dead, lift_opaque, narrow};
-use stagefuse_ir::{AccOp, LimitDecl, Program, Repr, Source, SqlType, TimeUnit, Type, verifier::verify};
+use stagefuse_ir::{AccOp, LimitDecl, Program, Repr, Source, SqlType, Type, verifier::verify};
 use stagefuse_runtime::{Engine, Flow, OpaqueExpr, Run, RunConfig, Sizes, Unlimited, builtins};
 
 use crate::generate::bounds;
@@ -24,41 +24,7 @@ impl OpaqueExpr for Sum {
 }
 
 fn arrow_type(ty: &Type) -> Option<DataType> {
-    Some(match ty.sql {
-        SqlType::Boolean => DataType::Boolean,
-        SqlType::Int8 => DataType::Int8,
-        SqlType::Int16 => DataType::Int16,
-        SqlType::Int32 => DataType::Int32,
-        SqlType::Int64 => DataType::Int64,
-        SqlType::UInt8 => DataType::UInt8,
-        SqlType::UInt16 => DataType::UInt16,
-        SqlType::UInt32 => DataType::UInt32,
-        SqlType::UInt64 => DataType::UInt64,
-        SqlType::Float32 => DataType::Float32,
-        SqlType::Float64 => DataType::Float64,
-        SqlType::Decimal { precision, scale } => DataType::Decimal128(precision, scale),
-        SqlType::Date32 => DataType::Date32,
-        SqlType::Utf8 => DataType::Utf8View,
-        SqlType::Binary => DataType::BinaryView,
-        SqlType::Decimal32 { precision, scale } => DataType::Decimal32(precision, scale),
-        SqlType::Decimal64 { precision, scale } => DataType::Decimal64(precision, scale),
-        SqlType::Date64 => DataType::Date64,
-        SqlType::Time(unit @ (TimeUnit::Second | TimeUnit::Millisecond)) => DataType::Time32(arrow_unit(unit)),
-        SqlType::Time(unit) => DataType::Time64(arrow_unit(unit)),
-        SqlType::Timestamp(unit) => DataType::Timestamp(arrow_unit(unit), None),
-        SqlType::Duration(unit) => DataType::Duration(arrow_unit(unit)),
-        SqlType::IntervalMonths => DataType::Interval(IntervalUnit::YearMonth),
-        SqlType::Host(_) => return None,
-    })
-}
-
-fn arrow_unit(unit: TimeUnit) -> arrow::datatypes::TimeUnit {
-    match unit {
-        TimeUnit::Second => arrow::datatypes::TimeUnit::Second,
-        TimeUnit::Millisecond => arrow::datatypes::TimeUnit::Millisecond,
-        TimeUnit::Microsecond => arrow::datatypes::TimeUnit::Microsecond,
-        TimeUnit::Nanosecond => arrow::datatypes::TimeUnit::Nanosecond,
-    }
+    (!matches!(ty.sql, SqlType::Host(_))).then(|| stagefuse_runtime::arrow_type(ty.sql))
 }
 
 fn schema(types: &[Type]) -> Arc<Schema> {
