@@ -129,9 +129,6 @@ impl Sessions {
         for &mode in &arguments.modes {
             let session = engine::open(Some(usize::from(arguments.threads)));
             engine::set_mode(&session, mode).await?;
-            if arguments.no_plan_cache {
-                engine::run(&session, "SET stagefuse.plan_cache = 0").await?;
-            }
             for setting in &arguments.settings {
                 let (name, value) =
                     setting.split_once('=').ok_or_else(|| Failure::new(format!("--set takes NAME=VALUE, not {setting}")))?;

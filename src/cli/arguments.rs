@@ -133,9 +133,6 @@ pub struct BenchArguments {
     /// How tables in memory are held for all modes but `off`, which always reads Arrow arrays.
     #[arg(long, value_enum, default_value_t = Tables::Compact)]
     pub tables: Tables,
-    /// Plan every run afresh, as plain DataFusion does, instead of finding the plan of the warm-up.
-    #[arg(long)]
-    pub no_plan_cache: bool,
     /// Write one JSON object a line, for each query and mode.
     #[arg(long, value_name = "OUT")]
     pub json: Option<PathBuf>,
@@ -145,7 +142,7 @@ pub struct BenchArguments {
     /// Show what every stage did in the last run of each query and mode.
     #[arg(long)]
     pub stages: bool,
-    /// A setting of every mode, such as stagefuse.opt_level=none; may be given several times.
+    /// A setting of every mode, such as stagefuse.plan_cache=0 (plans are made for every run, as plain DataFusion does); may be given several times.
     #[arg(long = "set", value_name = "NAME=VALUE")]
     pub settings: Vec<String>,
     /// Rows of the generated data of `bench micro`; several are measured one after the other.
