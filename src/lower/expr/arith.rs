@@ -7,7 +7,7 @@ use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::BinaryExpr;
 use stagefuse_ir::builder::StageBuilder;
-use stagefuse_ir::{BinaryOp, Datum, Function, Op, SqlType, Type, Value};
+use stagefuse_ir::{BinaryOp, Datum, Function, Op, SqlType, Type, UnaryOp, Value};
 
 use super::Scope;
 use crate::lower::{Lowering, Result};
@@ -71,7 +71,7 @@ impl Lowering {
     ) -> Result<Option<Value>> {
         Ok(match op {
             BinaryOp::Add | BinaryOp::Sub | BinaryOp::Rem if scale == sa.max(sb) => {
-                let (a, b) = (self.rescale_up(scope.s, a, scale - sa)?, self.rescale_up(scope.s, b, scale - sb)?);
+                let (a, b) = (self.rescale_beside(scope.s, a, scale - sa, b)?, self.rescale_beside(scope.s, b, scale - sb, a)?);
                 let op = match op {
                     BinaryOp::Add => BinaryOp::AddChecked,
                     BinaryOp::Sub => BinaryOp::SubChecked,
@@ -82,24 +82,49 @@ impl Lowering {
             BinaryOp::Mul if i16::from(scale) == i16::from(sa) + i16::from(sb) => Some(scope.s.binary(BinaryOp::MulChecked, a, b, result)),
             // The dividend gets the digits that the quotient shall have.
             BinaryOp::Div if i16::from(scale) - i16::from(sa) + i16::from(sb) >= 0 => {
-                let a = self.rescale_up(scope.s, a, scale - sa + sb)?;
+                let a = self.rescale_beside(scope.s, a, scale - sa + sb, b)?;
                 Some(scope.s.binary(BinaryOp::Div, a, b, result))
             }
             _ => None,
         })
     }
 
+    /// [`Self::rescale_up`] for an operand of an operation that is null where `other` is: there nothing may fail, as in Arrow's kernels.
+    fn rescale_beside(&mut self, s: &mut StageBuilder, value: Value, digits: i8, other: Value) -> Result<Value> {
+        let ty = s.ty(value);
+        let fits = matches!(ty.sql, SqlType::Decimal { precision, .. } if i16::from(precision) + i16::from(digits) <= 38);
+        if digits <= 0 || fits || !s.ty(other).nullable {
+            return self.rescale_up(s, value, digits);
+        }
+        let null = s.unary(UnaryOp::IsNull, other, Type::boolean(false));
+        s.begin_region();
+        let ty = scaled_up(ty, digits).with_nullable(true);
+        let none = self.p.literal(ty, Datum::Null);
+        let none = s.op(Op::Literal(none), ty);
+        let then = s.end_region(none);
+        s.begin_region();
+        let scaled = self.rescale_up(s, value, digits)?;
+        let otherwise = s.end_region(scaled);
+        Ok(s.op(Op::If(null, Box::new(then), Box::new(otherwise)), ty))
+    }
+
     /// A decimal with `digits` more digits behind the point: a product with one, written with that many zeros.
     pub(crate) fn rescale_up(&mut self, s: &mut StageBuilder, value: Value, digits: i8) -> Result<Value> {
         let ty = s.ty(value);
-        let SqlType::Decimal { scale, .. } = ty.sql else { return Ok(value) };
-        if digits <= 0 {
+        if digits <= 0 || !matches!(ty.sql, SqlType::Decimal { .. }) {
             return Ok(value);
         }
         let one = Type::new(SqlType::Decimal { precision: digits as u8 + 1, scale: digits }, false);
         let one_lit = self.p.literal(one, Datum::Int(10i128.pow(digits as u32)));
         let one = s.op(Op::Literal(one_lit), one);
-        let ty = Type::new(SqlType::Decimal { precision: 38, scale: scale + digits }, ty.nullable);
-        Ok(s.binary(BinaryOp::MulChecked, value, one, ty))
+        Ok(s.binary(BinaryOp::MulChecked, value, one, scaled_up(ty, digits)))
+    }
+}
+
+/// The type of a decimal with so many more digits behind the point.
+fn scaled_up(ty: Type, digits: i8) -> Type {
+    match ty.sql {
+        SqlType::Decimal { scale, .. } => Type::new(SqlType::Decimal { precision: 38, scale: scale + digits }, ty.nullable),
+        _ => ty,
     }
 }
