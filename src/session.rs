@@ -176,7 +176,8 @@ impl Session {
         let frame = self.context.table(table).await?;
         let schema = Arc::clone(frame.schema().inner());
         let before = self.context.table_provider(table).await?;
-        let batches = frame.collect().await?;
+        // Partition by partition: rows keep the order of their source, which mostly is that of some column.
+        let batches = frame.collect_partitioned().await?.concat();
         let partitions = self.context.state().config().target_partitions().max(1);
         let cached = CachedTable::try_new(schema, evenly(batches, partitions))?;
         self.context.deregister_table(table)?;

@@ -41,6 +41,8 @@ pub struct Worker {
     sorted: Vec<Option<Box<SortRows>>>,
     /// Where the rows that come next stand in the source.
     place: u64,
+    /// The task that it works for, if it is any's own.
+    pub(crate) task: Option<usize>,
     arena: Bump,
     arena_counted: usize,
     /// Text that functions make.
@@ -84,6 +86,7 @@ impl Worker {
             tables: program.groups.keys().map(|_| None).collect(),
             sorted: program.sorts.keys().map(|_| None).collect(),
             place: 0,
+            task: None,
             arena: Bump::new(),
             arena_counted: 0,
             scratch: Scratch::default(),
@@ -189,6 +192,14 @@ impl Worker {
     pub(crate) fn take_sorted(&mut self, sort: usize) -> Option<Box<SortRows>> {
         self.sorts[sort] = std::ptr::null_mut();
         self.sorted[sort].take()
+    }
+
+    /// Tells a table how far its source has come with the rows that follow, and how far it will.
+    pub(crate) fn note_rows(&mut self, groups: Groups, rows: u64, expected: u64) {
+        if let Some(table) = &mut self.tables[groups.index()] {
+            table.seen.rows += rows;
+            table.seen.expected = expected;
+        }
     }
 
     /// Adds a group; see the builtin `groups_insert`.

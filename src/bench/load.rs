@@ -70,7 +70,8 @@ pub async fn into_memory(context: &SessionContext, files: Vec<(String, PathBuf)>
         tables::register_file(&reader, &name, &file).await?;
         let frame = reader.table(datafusion::common::TableReference::bare(name.as_str())).await?;
         let schema = Arc::clone(frame.schema().inner());
-        let batches = frame.collect().await.map_err(|error| Failure::from(error).within(file.display()))?;
+        // Partition by partition: rows keep the order of the file.
+        let batches = frame.collect_partitioned().await.map_err(|error| Failure::from(error).within(file.display()))?.concat();
         let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
         let mut partitions = vec![vec![]; threads];
         let mut seen = 0;

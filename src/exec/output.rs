@@ -16,9 +16,9 @@ use super::run::{Breakers, Core};
 /// What an output partition has to do for an emitting stage.
 enum Task {
     /// Pieces of one partition of an in-memory input, in order.
-    Own { stage: Stage, input: Input, pieces: VecDeque<usize> },
+    Own { stage: Stage, input: Input, pieces: VecDeque<usize>, task: usize },
     /// Whatever pieces of an in-memory input nobody else claims.
-    Claim { stage: Stage, input: Input },
+    Claim { stage: Stage, input: Input, task: usize },
     /// Some partitions of a child.
     Streams { stage: Stage, input: Input, streams: SelectAll<SendableRecordBatchStream> },
     /// A partition of DataFusion's own operators, after the stages have failed.
@@ -159,9 +159,9 @@ impl Output {
                 if partitioned {
                     let pieces = core.pieces[input.index()].iter().enumerate();
                     let pieces = pieces.filter(|(_, piece)| piece.partition == self.partition).map(|(i, _)| i).collect();
-                    Task::Own { stage, input, pieces }
+                    Task::Own { stage, input, pieces, task: self.partition }
                 } else {
-                    Task::Claim { stage, input }
+                    Task::Claim { stage, input, task: self.partition }
                 }
             }
             Source::Input { input, .. } => {
@@ -197,12 +197,12 @@ fn emitting(core: &Core, waiting: bool) -> Vec<Stage> {
 /// Does a bit of a task; tells what came out and whether the task has ended.
 async fn step(core: &Core, task: &mut Task) -> Result<(Vec<RecordBatch>, bool)> {
     match task {
-        Task::Own { stage, input, pieces } => match pieces.pop_front() {
-            Some(piece) if !core.is_stopped(*stage) => Ok((core.run_piece(*stage, *input, piece)?, false)),
+        Task::Own { stage, input, pieces, task } => match pieces.pop_front() {
+            Some(piece) if !core.is_stopped(*stage) => Ok((core.run_piece(*stage, *input, piece, *task)?, false)),
             _ => Ok((vec![], true)),
         },
-        Task::Claim { stage, input } => match core.claim(*stage, core.pieces[input.index()].len()) {
-            Some(piece) => Ok((core.run_piece(*stage, *input, piece)?, false)),
+        Task::Claim { stage, input, task } => match core.claim(*stage, *task) {
+            Some(piece) => Ok((core.run_piece(*stage, *input, piece, *task)?, false)),
             None => Ok((vec![], true)),
         },
         Task::Streams { stage, input, streams } => {

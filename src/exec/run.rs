@@ -18,8 +18,9 @@ use futures::future::{BoxFuture, FutureExt, Shared, try_join_all};
 use futures::stream::StreamExt;
 use stagefuse_ir::abi::ErrorCode;
 use stagefuse_ir::{Datum, EntityRef, Input, Source, Stage};
-use stagefuse_runtime::{Error, Flow, MemoryBudget, Run, RunConfig, Sizes, TableCursor};
+use stagefuse_runtime::{Error, Flow, MemoryBudget, Run, RunConfig, Sizes, TableCursor, WorkerGuard};
 
+use super::claims::Claims;
 use super::metrics::Recorder;
 use super::node::replace_leaves;
 use super::top_k::Told;
@@ -78,8 +79,8 @@ pub(crate) struct Core {
     pub(crate) tables: usize,
     /// By input; empty for streams.
     pub(crate) pieces: Vec<Vec<Piece>>,
-    /// By stage: the next piece, or partition of a table, that nobody has claimed.
-    claims: Vec<AtomicUsize>,
+    /// By stage: the pieces, or partitions of a table, that nobody has claimed.
+    claims: Vec<Claims>,
     /// By stage: whether it needs no more rows.
     stopped: Vec<AtomicBool>,
     /// Output partitions that have not done their part of the emitting stages.
@@ -115,8 +116,14 @@ impl Core {
         let memory = Arc::new(Budget(Mutex::new(MemoryConsumer::new("CompiledExec").register(context.memory_pool()))));
         let stages = program.stages.len();
         let piece_rows = PIECE_MORSELS * plan.sizes.morsel_rows;
-        let pieces =
+        let pieces: Vec<Vec<Piece>> =
             lowered.memory.iter().map(|memory| memory.as_ref().map(|memory| cut(memory, piece_rows)).unwrap_or_default()).collect();
+        let claims = program.stages.iter().map(|(stage, decl)| match decl.source {
+            Source::Input { input, .. } if program.emits(stage) => Claims::new(pieces[input.index()].len(), outputs),
+            Source::Input { input, .. } => Claims::new(pieces[input.index()].len(), workers),
+            Source::Groups(_) | Source::Join(..) | Source::Sort(_) => Claims::new(tables, workers),
+        });
+        let claims = claims.collect();
         lowered.top_ks.iter().try_for_each(TopK::reset)?;
         let told = lowered.top_ks.iter().map(|_| Told::nothing()).collect();
         let run = RunConfig {
@@ -142,7 +149,7 @@ impl Core {
             workers,
             tables,
             pieces,
-            claims: (0..stages).map(|_| AtomicUsize::new(0)).collect(),
+            claims,
             stopped: (0..stages).map(|_| AtomicBool::new(false)).collect(),
             remaining: AtomicUsize::new(outputs),
             left: AtomicU8::new(NOTHING_LEFT),
@@ -232,8 +239,11 @@ impl Core {
                 // Its rows have come with those of the stage before it.
                 Source::Input { .. } if program.is_handed(stage) => vec![],
                 Source::Input { input, .. } if self.is_memory(input) => {
-                    let workers = self.workers.min(self.pieces[input.index()].len());
-                    (0..workers).map(|_| Arc::clone(self).drain_memory(stage, input).boxed()).collect()
+                    let pieces = &self.pieces[input.index()];
+                    let workers = self.workers.min(pieces.len());
+                    let rows: usize = pieces.iter().map(|piece| piece.rows).sum();
+                    self.run.expect(stage, rows.div_ceil(workers.max(1)) as u64);
+                    (0..workers).map(|task| Arc::clone(self).drain_memory(stage, input, task).boxed()).collect()
                 }
                 Source::Input { input, .. } => {
                     let mut tasks = vec![];
@@ -245,7 +255,7 @@ impl Core {
                 }
                 Source::Groups(_) | Source::Join(..) | Source::Sort(_) => {
                     let workers = self.workers.min(self.tables);
-                    (0..workers).map(|_| Arc::clone(self).drain_tables(stage).boxed()).collect()
+                    (0..workers).map(|task| Arc::clone(self).drain_tables(stage, task).boxed()).collect()
                 }
             };
             self.fan_out(tasks).await?;
@@ -308,9 +318,9 @@ impl Core {
         Ok(())
     }
 
-    async fn drain_memory(self: Arc<Self>, stage: Stage, input: Input) -> Result<()> {
-        while let Some(piece) = self.claim(stage, self.pieces[input.index()].len()) {
-            self.run_piece(stage, input, piece)?;
+    async fn drain_memory(self: Arc<Self>, stage: Stage, input: Input, task: usize) -> Result<()> {
+        while let Some(piece) = self.claim(stage, task) {
+            self.run_piece(stage, input, piece, task)?;
             tokio::task::yield_now().await;
         }
         Ok(())
@@ -333,8 +343,8 @@ impl Core {
         Ok(())
     }
 
-    async fn drain_tables(self: Arc<Self>, stage: Stage) -> Result<()> {
-        while let Some(partition) = self.claim(stage, self.tables) {
+    async fn drain_tables(self: Arc<Self>, stage: Stage, task: usize) -> Result<()> {
+        while let Some(partition) = self.claim(stage, task) {
             let mut cursor = self.cursor(stage, partition)?;
             let mut number = 0;
             while !self.is_stopped(stage) && self.run_table(stage, &mut cursor, (partition, number))?.0 == Flow::More {
@@ -345,13 +355,9 @@ impl Core {
         Ok(())
     }
 
-    /// Claims a piece of work of a stage that no other task has.
-    pub(crate) fn claim(&self, stage: Stage, of: usize) -> Option<usize> {
-        if self.is_stopped(stage) {
-            return None;
-        }
-        let claimed = self.claims[stage.index()].fetch_add(1, Ordering::Relaxed);
-        (claimed < of).then_some(claimed)
+    /// Claims a piece of work of a stage for a task, that no other has.
+    pub(crate) fn claim(&self, stage: Stage, task: usize) -> Option<usize> {
+        if self.is_stopped(stage) { None } else { self.claims[stage.index()].claim(task) }
     }
 
     pub(crate) fn is_stopped(&self, stage: Stage) -> bool {
@@ -370,17 +376,17 @@ impl Core {
         self.plan.children[input.index()].execute(partition, Arc::clone(&self.context))
     }
 
-    /// Runs a piece of an in-memory input, and yields what it emitted.
-    pub(crate) fn run_piece(&self, stage: Stage, input: Input, number: usize) -> Result<Vec<RecordBatch>> {
+    /// Runs a piece of an in-memory input with the worker of a task, and yields what it emitted.
+    pub(crate) fn run_piece(&self, stage: Stage, input: Input, number: usize, task: usize) -> Result<Vec<RecordBatch>> {
         let Piece { partition, batch, first, rows } = self.pieces[input.index()][number];
         match self.lowered.memory[input.index()].as_ref() {
             Some(Memory::Batches(batches)) => {
                 let batch = &batches[partition][batch];
                 let batch = if rows == batch.num_rows() { batch.clone() } else { batch.slice(first, rows) };
-                self.run_batch(stage, &batch, (0, number))
+                self.run_batch_of(stage, self.run.worker_of(task), &batch, (0, number))
             }
             Some(Memory::Compact(table, columns)) => {
-                let mut worker = self.run.worker();
+                let mut worker = self.run.worker_of(task);
                 worker.set_place(0, number);
                 let _doing = profile::doing(&self.lowered.program, stage, Work::Run);
                 let flow = self.run.run_block(stage, &mut worker, (table, partition), columns, first, rows);
@@ -408,7 +414,16 @@ impl Core {
 
     /// Runs a batch, and yields what it emitted. `place`: the partition of the source that it comes from, and as which of its batches.
     pub(crate) fn run_batch(&self, stage: Stage, batch: &RecordBatch, place: (usize, usize)) -> Result<Vec<RecordBatch>> {
-        let mut worker = self.run.worker();
+        self.run_batch_of(stage, self.run.worker(), batch, place)
+    }
+
+    fn run_batch_of(
+        &self,
+        stage: Stage,
+        mut worker: WorkerGuard<'_>,
+        batch: &RecordBatch,
+        place: (usize, usize),
+    ) -> Result<Vec<RecordBatch>> {
         worker.set_place(place.0, place.1);
         let _doing = profile::doing(&self.lowered.program, stage, Work::Run);
         let flow = self.run.run_batch(stage, &mut worker, batch).map_err(|error| self.failure(error))?;

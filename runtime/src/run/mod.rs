@@ -105,8 +105,24 @@ impl Run {
         WorkerGuard { run: self, worker: Some(worker) }
     }
 
+    /// Checks out the worker that a task always gets: what it builds comes from that task's rows alone.
+    pub fn worker_of(&self, task: usize) -> WorkerGuard<'_> {
+        let mut pool = self.pool.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let own = pool.iter().rposition(|worker| worker.task.is_none_or(|owner| owner == task));
+        let pooled = own.map(|at| pool.swap_remove(at));
+        drop(pool);
+        let mut worker = pooled.unwrap_or_else(|| Worker::new(Arc::clone(&self.shared)));
+        worker.task = Some(task);
+        WorkerGuard { run: self, worker: Some(worker) }
+    }
+
     pub(crate) fn put_back(&self, worker: Box<Worker>) {
         self.pool.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(worker);
+    }
+
+    /// Says how many rows each worker will have run through a stage in the end, about: from that, tables foresee how large they become.
+    pub fn expect(&self, stage: Stage, rows: u64) {
+        self.shared.stages[stage.index()].expected.store(rows, Ordering::Relaxed);
     }
 
     /// Runs a stage over a batch that has exactly the input's columns. Offset text and dictionaries are cast to what stages read.
@@ -281,6 +297,9 @@ impl Run {
     /// The morsel is one of the stage's source, alive until the call returns.
     unsafe fn run_morsel(&self, stage: Stage, worker: &mut Worker, morsel: &Morsel) -> Result<Flow, Error> {
         let state = &self.shared.stages[stage.index()];
+        if let Some(groups) = state.groups {
+            worker.note_rows(groups, morsel.rows, state.expected.load(Ordering::Relaxed));
+        }
         let start = self.shared.memory.sizes.counted.then(Instant::now);
         let turns = self.shared.memory.sizes.alternate && state.morsels.fetch_add(1, Ordering::Relaxed) % 2 == 1;
         let status = match &state.engine {

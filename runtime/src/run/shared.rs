@@ -45,6 +45,8 @@ pub(crate) struct StageState {
     pub(crate) last_writer: bool,
     /// Morsels so far, where engines take turns.
     pub(crate) morsels: AtomicU64,
+    /// Rows that each worker will have run through it in the end; zero where that is not known.
+    pub(crate) expected: AtomicU64,
     pub(crate) rows_in: AtomicU64,
     pub(crate) rows_out: AtomicU64,
     pub(crate) nanos: AtomicU64,
@@ -216,6 +218,7 @@ impl StageState {
             },
             last_writer,
             morsels: AtomicU64::new(0),
+            expected: AtomicU64::new(0),
             rows_in: AtomicU64::new(0),
             rows_out: AtomicU64::new(0),
             nanos: AtomicU64::new(0),

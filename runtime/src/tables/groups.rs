@@ -15,6 +15,10 @@ use crate::memory::Memory;
 
 /// Most elements of the array for each row, when it is made.
 const DIRECT_PER_ROW: u64 = 16;
+/// Groups from which on a table foresees how many there will be: fewer are soon looked up and moved again.
+const FORESEEN_ROWS: usize = 2048;
+/// Most times that a table grows at once to what it foresees.
+const MOST_GROWTH: usize = 16;
 
 /// A group table.
 #[derive(Debug)]
@@ -36,8 +40,21 @@ pub(crate) struct GroupTable {
     kept: Vec<ArrayRef>,
     /// The place that its first rows come from.
     pub(crate) place: u64,
+    /// What of its source the table has seen.
+    pub(crate) seen: Seen,
     /// Bytes counted for this table.
     pub(crate) held: usize,
+}
+
+/// How far a source has been read, from which a table foresees how many groups there will be.
+#[derive(Copy, Clone, Debug, Default)]
+pub(crate) struct Seen {
+    /// Rows of the source that this table's worker has read.
+    pub(crate) rows: u64,
+    /// Those that it will have read in the end, where that is known; else zero.
+    pub(crate) expected: u64,
+    /// Rows that it had read, and groups that there were, when it grew last.
+    last: (u64, u64),
 }
 
 // SAFETY: the head's addresses are those of vectors and of the block, which the table owns.
@@ -84,6 +101,7 @@ impl GroupTable {
             calls: None,
             kept: vec![],
             place: 0,
+            seen: Seen::default(),
             held: 0,
         }
     }
@@ -96,6 +114,14 @@ impl GroupTable {
             self.head.front = self.front.as_mut_ptr();
         }
         Ok(self)
+    }
+
+    /// A table without groups, with room for `rows` groups that hashes find.
+    pub(crate) fn hashed(layout: &RowLayout, rows: usize, memory: &Memory) -> Result<Self, Error> {
+        let mut table = GroupTable::empty(layout);
+        table.set_slots((rows * 2).next_power_of_two().max(memory.sizes.first_slots), memory)?;
+        table.reserve(rows, memory)?;
+        Ok(table)
     }
 
     /// A table without groups that these numbers address, with room for `rows` groups.
@@ -116,10 +142,11 @@ impl GroupTable {
         }
         // At most half full: probes stay short, and there is always an empty slot.
         if key.and_then(|key| self.span().place(key)).is_none() && (self.hashed + 1) * 2 > self.slots.len() {
-            self.rebuild(memory)?;
+            self.rebuild(key == Some(self.greatest), memory)?;
         }
         if (rows + 2) * self.stride() > self.block.capacity() {
-            self.reserve((rows * 2).max(memory.sizes.first_rows - 1).max(1), memory)?;
+            let foreseen = self.foresee();
+            self.reserve((rows * 2).max(foreseen).max(memory.sizes.first_rows - 1).max(1), memory)?;
         }
         // SAFETY: the block has room for `rows + 2` strides.
         let entry = unsafe {
@@ -163,23 +190,37 @@ impl GroupTable {
         self.hashed += 1;
     }
 
-    /// Chooses anew what finds the entries, with room for more of them.
-    fn rebuild(&mut self, memory: &Memory) -> Result<(), Error> {
+    /// The groups that there will be, where as many come as before; not more than some times those that are there. Fewer than
+    /// those where ever fewer come, or where nothing is known.
+    fn foresee(&self) -> usize {
+        let (rows, seen) = (self.rows() as u64, self.seen);
+        let left = seen.expected.saturating_sub(seen.rows);
+        let (new_rows, new_groups) = (seen.rows.saturating_sub(seen.last.0), rows.saturating_sub(seen.last.1));
+        if (rows as usize) < FORESEEN_ROWS || left == 0 || new_rows == 0 || new_groups == 0 {
+            return 0;
+        }
+        // Not where groups came faster at first: most of them are there, then.
+        let (overall, lately) = (rows as f64 / seen.rows as f64, new_groups as f64 / new_rows as f64);
+        if lately < overall * 0.8 {
+            return 0;
+        }
+        let more = (left as f64 * overall.min(lately) * 1.05) as usize;
+        (rows as usize + more).min(rows as usize * MOST_GROWTH)
+    }
+
+    /// Chooses anew what finds the entries, with room for more of them. `ascending`: no greater key has come than the last one.
+    fn rebuild(&mut self, ascending: bool, memory: &Memory) -> Result<(), Error> {
         let rows = self.rows();
-        let span = if self.layout.numeric { self.dense_span() } else { None };
+        let foreseen = self.foresee();
+        self.seen.last = (self.seen.rows, rows as u64);
+        let span = if self.layout.numeric { self.dense_span(foreseen, ascending) } else { None };
         self.set_direct(span, memory)?;
-        let old = self.slots.len();
         let new = match span {
             // What will not be in the range: as many as make it worth to look at all again.
-            Some(_) => (rows / 2).next_power_of_two().max(memory.sizes.first_slots),
-            None => (rows * 4).next_power_of_two().max(memory.sizes.first_slots),
+            Some(_) => (rows / 8).next_power_of_two(),
+            None => (rows * 4).max(foreseen * 2).next_power_of_two(),
         };
-        if new > old {
-            self.count((new - old) * 8, memory)?;
-        }
-        self.slots.clear();
-        self.slots.resize(new, 0);
-        self.hashed = 0;
+        self.set_slots(new.max(memory.sizes.first_slots), memory)?;
         for row in 0..rows {
             // SAFETY: the entry is one of those inserted.
             let (hash, key) = unsafe {
@@ -189,20 +230,37 @@ impl GroupTable {
             };
             self.place(row, hash, key);
         }
-        self.head.slots = self.slots.as_mut_ptr();
-        self.head.mask = new as u64 - 1;
         Ok(())
     }
 
-    /// The range that the array shall have, if any: that of the keys so far, and as much again above, where most new keys come.
-    fn dense_span(&self) -> Option<Span> {
+    /// So many empty slots, a power of two.
+    fn set_slots(&mut self, slots: usize, memory: &Memory) -> Result<(), Error> {
+        if slots > self.slots.len() {
+            self.count((slots - self.slots.len()) * 8, memory)?;
+            // Fresh zeros are cheaper than cleared ones where there are many.
+            self.slots = vec![];
+            self.slots = vec![0; slots];
+        } else {
+            self.slots.truncate(slots);
+            self.slots.fill(0);
+        }
+        self.hashed = 0;
+        self.head.slots = self.slots.as_mut_ptr();
+        self.head.mask = slots as u64 - 1;
+        Ok(())
+    }
+
+    /// The range that the array shall have, if any: that of the keys so far, and as much again above, where most new keys come; that of
+    /// all keys that are foreseen, where they come in their order. It may be as long as is good for the rows that are foreseen.
+    fn dense_span(&self, foreseen: usize, ascending: bool) -> Option<Span> {
         let span = Span::of(self.least, self.greatest)?;
         // Numbers of entries must fit an element.
-        if !span.is_dense(self.rows(), DIRECT_PER_ROW) || self.rows() >= 1 << 30 {
+        if !span.is_dense(self.rows().max(foreseen), DIRECT_PER_ROW) || self.rows() >= 1 << 30 {
             return None;
         }
         let below = (span.range / 8).max(64).min((span.first.wrapping_sub(i64::MIN)) as u64);
-        let above = span.range.max(512).min(i64::MAX.wrapping_sub(self.greatest) as u64);
+        let times = if ascending { (foreseen as u64 / self.rows().max(1) as u64).max(1) + 1 } else { 2 };
+        let above = (span.range * (times - 1)).max(512).min(i64::MAX.wrapping_sub(self.greatest) as u64);
         Some(Span { first: span.first - below as i64, range: span.range + below + above })
     }
 
@@ -213,6 +271,7 @@ impl GroupTable {
             self.count((elements - self.direct.len()) * 4, memory)?;
         }
         // Fresh zeros are cheaper than cleared ones where there are many.
+        self.direct = vec![];
         self.direct = vec![0; elements];
         self.head.direct = self.direct.as_mut_ptr();
         self.head.first = first;
@@ -242,6 +301,24 @@ impl GroupTable {
         self.count(array.get_array_memory_size(), memory)?;
         self.kept.push(array);
         Ok(())
+    }
+
+    /// Removes rows, given in ascending order. From now on groups are read only: what finds them is gone.
+    pub(crate) fn remove(&mut self, rows: &[usize], memory: &Memory) {
+        let freed = size_of_val(&self.slots[..]) + size_of_val(&self.direct[..]);
+        (self.slots, self.direct) = (vec![], vec![]);
+        self.held = self.held.saturating_sub(freed);
+        memory.shrink(freed);
+        (self.head.slots, self.head.mask) = ((&raw const EMPTY).cast_mut(), 0);
+        (self.head.direct, self.head.range) = (std::ptr::null_mut(), 0);
+        for row in rows.iter().rev() {
+            let last = self.rows() - 1;
+            if *row < last {
+                // SAFETY: both are entries, which are `stride` bytes long.
+                unsafe { self.entry(*row).copy_from_nonoverlapping(self.entry(last), self.stride()) }
+            }
+            self.head.rows -= 1;
+        }
     }
 
     /// The number of an entry's row.

@@ -6,6 +6,7 @@ use stagefuse_ir::abi::{HASH_NULL, HASH_SEED, SLOT_ADDRESS, STR_INLINE, StrRef, 
 use stagefuse_ir::layout::{Field, RowLayout};
 use stagefuse_ir::{AccOp, Datum, GroupsDecl, Lit, Literal, PrimaryMap, Repr, SqlType};
 
+use super::apart::Apart;
 use super::calls::{self, Moves, State};
 use super::groups::GroupTable;
 use super::number::{Span, hash_of, key_of, row_hash};
@@ -19,11 +20,13 @@ fn partition_of(hash: u64, partitions: usize) -> usize {
     (((hash >> 32) * partitions as u64) >> 32) as usize
 }
 
+/// Rows of a partition up to which its table grows as it is filled.
+const FEW_ROWS: usize = 1024;
 /// Most elements of a merged table's array for each row.
 const DIRECT_PER_ROW: u64 = 16;
 
 /// The workers' tables, and how their groups fall into partitions.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Tables {
     tables: Vec<Arc<GroupTable>>,
     /// By table and call: the state that the host left; empty where nothing is called.
@@ -32,6 +35,8 @@ pub(crate) struct Tables {
     state_bytes: usize,
     /// Where numeric keys lie close together: their range, of which each partition takes an equal part. Else partitions go by the hash.
     span: Option<Span>,
+    /// The tables, where their keys lie apart.
+    apart: Option<Arc<Apart>>,
     partitions: usize,
 }
 
@@ -98,6 +103,10 @@ impl Tables {
             tables.push(always(of)?);
         }
         tables.sort_by_key(|table| table.place);
+        let mut tables = match Apart::new(of, tables, partitions) {
+            Ok(apart) => return Ok(Tables { apart: Some(Arc::new(apart)), partitions, ..Tables::default() }),
+            Err(tables) => tables,
+        };
         let rows = tables.iter().map(|table| table.rows()).sum();
         let keys = tables.iter().filter_map(|table| table.keys()).reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)));
         let span = keys.filter(|_| of.layout.numeric).and_then(|(least, greatest)| Span::of(least, greatest));
@@ -112,17 +121,22 @@ impl Tables {
                 state_bytes += bytes;
             }
         }
-        Ok(Tables { tables: tables.into_iter().map(Arc::new).collect(), states: Arc::new(states), state_bytes, span, partitions })
+        let tables = tables.into_iter().map(Arc::new).collect();
+        Ok(Tables { tables, states: Arc::new(states), state_bytes, span, apart: None, partitions })
     }
 
     /// Bytes of the tables that nobody else holds, and of the states.
     pub(crate) fn into_held(self) -> usize {
-        self.tables.into_iter().filter_map(Arc::into_inner).map(|table| table.held).sum::<usize>() + self.state_bytes
+        let apart = self.apart.map_or(0, |apart| apart.held());
+        self.tables.into_iter().filter_map(Arc::into_inner).map(|table| table.held).sum::<usize>() + self.state_bytes + apart
     }
 
     /// Merges a partition.
     pub(crate) fn merge(&self, of: Merging<'_>, partition: usize) -> Result<Arc<GroupTable>, Error> {
         let Merging { decl, layout, memory, .. } = of;
+        if let Some(apart) = &self.apart {
+            return Ok(Arc::new(apart.merge(of, partition)?));
+        }
         if layout.keys == 0 && partition > 0 {
             return Ok(Arc::new(GroupTable::empty(layout)));
         }
@@ -156,11 +170,16 @@ impl Tables {
     /// What a partition takes, and its table, which is empty yet.
     fn part(&self, layout: &RowLayout, partition: usize, memory: &Memory) -> Result<(Part, GroupTable), Error> {
         let partitions = self.partitions;
-        let Some(span) = self.span else { return Ok((Part::Hash { partition, partitions }, GroupTable::empty(layout))) };
+        let rows: usize = self.tables.iter().map(|table| table.rows()).sum();
+        let Some(span) = self.span else {
+            // As many as can come, and what hashes may be uneven by.
+            let rows = rows.div_ceil(partitions);
+            let target = if rows > FEW_ROWS { GroupTable::hashed(layout, rows + rows / 32, memory)? } else { GroupTable::empty(layout) };
+            return Ok((Part::Hash { partition, partitions }, target));
+        };
         let width = span.range.div_ceil(partitions as u64);
         let from = (width * partition as u64).min(span.range);
         let span = Span { first: span.first.wrapping_add(from as i64), range: width.min(span.range - from) };
-        let rows: usize = self.tables.iter().map(|table| table.rows()).sum();
         let target = GroupTable::direct(layout, span, rows.div_ceil(partitions).min(span.range as usize), memory)?;
         Ok((Part::Keys { span, first: partition == 0 }, target))
     }
@@ -201,7 +220,7 @@ fn add_part(of: Merging<'_>, target: &mut GroupTable, table: &GroupTable, part: 
 }
 
 /// Adds a group to those of the target; yields its entry there.
-fn add(of: Merging<'_>, target: &mut GroupTable, hash: u64, key: Option<i64>, entry: *const u8) -> Result<*mut u8, Error> {
+pub(super) fn add(of: Merging<'_>, target: &mut GroupTable, hash: u64, key: Option<i64>, entry: *const u8) -> Result<*mut u8, Error> {
     let Merging { decl, layout, memory, .. } = of;
     match find(layout, target, hash, key, entry) {
         Some(known) => {
@@ -558,9 +577,9 @@ mod tests {
             let mut expected: HashMap<Option<i32>, i64> = HashMap::new();
             let fill = |worker: i32, expected: &mut HashMap<Option<i32>, i64>| {
                 let mut table = GroupTable::new(&layout, &memory).unwrap();
-                // Down from zero for one worker, up for the other; some keys come to both.
+                // Down from zero for one worker, up for the other; half of the keys come to both.
                 for row in 0..9_000i32 {
-                    let key = (row % 1000 != 999).then_some((if worker == 0 { 20 - row } else { row }) * spread);
+                    let key = (row % 1000 != 999).then_some((if worker == 0 { 20 - row } else { row - 4_500 }) * spread);
                     let number = key.map(i64::from);
                     let mut probe = vec![0u64; layout.stride as usize / 8];
                     let probe = probe.as_mut_ptr().cast::<u8>();
@@ -598,6 +617,47 @@ mod tests {
                 }
             }
             assert_eq!(expected.len(), 0);
+        }
+    }
+
+    #[test]
+    fn tables_whose_keys_lie_apart_become_partitions() {
+        let memory = Memory::new(Arc::new(Unlimited));
+        let accs = vec![AccDecl { op: AccOp::CountRows, ty: Type::new(SqlType::Int64, false) }];
+        let decl = GroupsDecl::new(vec![Type::new(SqlType::Int64, true)], accs);
+        let layout = RowLayout::groups(&decl);
+        let (key_field, count_field) = (&layout.fields[0], &layout.fields[1]);
+        let of = Merging { decl: &decl, literals: &PrimaryMap::new(), layout: &layout, hosts: &[], memory: &memory, arrays: &Arc::default() };
+        // Two workers' rows: how many of the first's have keys of the second's, and the other way round. Nulls come to the second.
+        for (strays, apart) in [(0, true), (1, true), (700, true), (3_000, false)] {
+            let mut expected: HashMap<Option<i64>, i64> = HashMap::new();
+            let mut fill = |worker: i64| {
+                let mut table = GroupTable::new(&layout, &memory).unwrap();
+                let own = (0..10_000).map(|row| worker * 40_000 + row * 4);
+                let others = (0..strays).map(|row| (1 - worker) * 40_000 + row * 12 + worker);
+                let nulls = (0..worker).map(|_| None);
+                for key in own.chain(others).map(Some).chain(nulls) {
+                    let entry = table.insert(hash_of(key, HASH_ALL), key, &memory).unwrap();
+                    set(entry, key_field.offset, key.unwrap_or(0));
+                    set(entry, key_field.valid.unwrap(), u8::from(key.is_some()));
+                    set(entry, count_field.offset, worker + 1);
+                    *expected.entry(key).or_default() += worker + 1;
+                }
+                table
+            };
+            // The one with the greater keys first.
+            let tables = vec![fill(1), fill(0)];
+            let tables = Tables::new(of, tables, 3).unwrap();
+            assert_eq!(tables.apart.is_some(), apart, "{strays} strays");
+            for partition in [2, 0, 1] {
+                let merged = tables.merge(of, partition).unwrap();
+                for row in 0..merged.rows() {
+                    let entry = merged.entry(row);
+                    let key = (byte(entry, key_field.valid.unwrap()) != 0).then(|| get::<i64>(entry, key_field.offset));
+                    assert_eq!(Some(get::<i64>(entry, count_field.offset)), expected.remove(&key), "{key:?} of {strays} strays");
+                }
+            }
+            assert_eq!(expected.len(), 0, "{strays} strays");
         }
     }
 }

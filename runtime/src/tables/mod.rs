@@ -1,5 +1,6 @@
 //! Group and join tables, sorts.
 
+mod apart;
 pub(crate) mod block;
 pub(crate) mod calls;
 pub(crate) mod groups;
