@@ -12,6 +12,8 @@ use datafusion::physical_expr::equivalence::AcrossPartitions;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::joins::{HashJoinExec, NestedLoopJoinExec, SortMergeJoinExec};
+use datafusion::physical_plan::sorts::sort::SortExec;
+use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::{ExecutionPlan, InputOrderMode};
 
 /// What is wrong about a plan of DataFusion's, if anything that is known is.
@@ -35,6 +37,9 @@ fn doubt_of_node(node: &Arc<dyn ExecutionPlan>) -> Option<&'static str> {
         if keeps_every_nan(aggregate) {
             return Some("DataFusion makes a group of every NaN where a limit takes the first groups");
         }
+    }
+    if lets_partitions_share_a_threshold(node) {
+        return Some("DataFusion lets partitions with different constants share the threshold of a top-k");
     }
     compares_two_types(node).then_some("DataFusion joins keys of two types")
 }
@@ -111,6 +116,18 @@ fn keeps_every_nan(aggregate: &AggregateExec) -> bool {
     aggregate.limit_options().is_some()
         && !aggregate.is_unordered_unfiltered_group_by_distinct()
         && aggregate.group_expr().expr().iter().any(|(key, _)| key.data_type(&schema).is_ok_and(|ty| ty.is_floating()))
+}
+
+/// A key that is constant in each partition, but not the same in all (`SELECT 1 AS c, .. UNION ALL SELECT 2, .. ORDER BY c, d LIMIT 3`), is left out of the sorts of
+/// the partitions. These share a threshold all the same, so that DataFusion 55.2 loses rows of one partition for those of another: it depends on who comes first.
+fn lets_partitions_share_a_threshold(node: &Arc<dyn ExecutionPlan>) -> bool {
+    let Some(merge) = node.downcast_ref::<SortPreservingMergeExec>() else { return false };
+    let Some(sort) = merge.input().downcast_ref::<SortExec>() else { return false };
+    let known = sort.input().properties().equivalence_properties();
+    let left_out = |key: &Arc<dyn PhysicalExpr>| !sort.expr().iter().any(|sorted| sorted.expr.eq(key));
+    sort.fetch().is_some()
+        && sort.preserve_partitioning()
+        && merge.expr().iter().any(|key| left_out(&key.expr) && known.is_expr_constant(&key.expr) == Some(AcrossPartitions::Heterogeneous))
 }
 
 /// The type of a column of a correlated subquery is that of before types were made the same: `(SELECT .. WHERE r.c = i)`, where `c` is CASE WHEN b THEN 1::int ELSE
@@ -190,5 +207,17 @@ mod tests {
         assert!(doubt_with(set, &query("CAST(column1 AS DOUBLE)", "ORDER BY k DESC")).await.is_some());
         assert_eq!(doubt_with(set, &query("CAST(column1 AS DOUBLE)", "")).await, None);
         assert_eq!(doubt_with(set, &query("column1", "ORDER BY k DESC")).await, None);
+    }
+
+    #[tokio::test]
+    async fn constants_of_partitions() {
+        let query = |other: &str, limit: &str| {
+            format!("SELECT 1 AS c, column1 AS d FROM t UNION ALL SELECT {other} AS c, column1 AS d FROM t ORDER BY c, d {limit}")
+        };
+        let set = "SET datafusion.execution.target_partitions = 2";
+        assert!(doubt_with(set, &query("2", "LIMIT 2")).await.is_some());
+        assert_eq!(doubt_with(set, &query("2", "")).await, None);
+        assert_eq!(doubt_with(set, &query("1", "LIMIT 2")).await, None);
+        assert_eq!(doubt_with(set, &query("column1", "LIMIT 2")).await, None);
     }
 }
