@@ -218,9 +218,7 @@ fn define(
         generator.hash_mask = options.hash_mask;
         if number == 0 { generator.run()? } else { generator.run_part(number)? }
     };
-    if let Some(listing) = &mut built.listing {
-        listing.add_clif(&context.func, &places);
-    }
+    let origins = built.listing.as_mut().map(|listing| listing.add_clif(&mut context.func, &places)).unwrap_or_default();
     module.define_function(id, &mut context).map_err(|error| match error {
         ModuleError::Compilation(CodegenError::CodeTooLarge | CodegenError::ImplLimitExceeded) => {
             CompileError::CodeTooLarge { bytes: usize::MAX, limit: options.max_code_bytes }
@@ -240,7 +238,7 @@ fn define(
     built.bytes += bytes;
     built.ranges.push(0..bytes);
     if let Some(listing) = &mut built.listing {
-        listing.add_asm(module.isa(), code, &places);
+        listing.add_asm(module.isa(), code, &origins);
     }
     Ok(())
 }
