@@ -5,14 +5,15 @@
 #[path = "../src/bench/data/mod.rs"]
 #[allow(dead_code, reason = "only `bench` makes the other suites")]
 mod data;
+mod hands;
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::sync::Arc;
 
 use data::Source;
 use datafusion::datasource::MemTable;
+use hands::Folder;
 use serde_json::Value;
 use stagefuse::{Report, Session};
 
@@ -186,14 +187,9 @@ const VISIT: &str = r##"<script>
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_page_works_in_a_browser() {
-    let browser = std::env::var_os("STAGEFUSE_CHROMIUM").map_or_else(|| PathBuf::from("chromium"), PathBuf::from);
-    if Command::new(&browser).arg("--version").output().is_err() {
-        println!("skipped: there is no {} (STAGEFUSE_CHROMIUM names another)", browser.display());
-        return;
-    }
+    let Some(browser) = hands::browser() else { return };
     let session = session().await;
-    let folder = std::env::temp_dir().join(format!("stagefuse-report-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).expect("a folder for temporary files");
+    let folder = Folder::new("report");
     // A simple one, the one with most stages; one that falls back, one with samples, where there are some.
     for name in ["q3", "q8", "interpreted", "profiled"] {
         let report = match name {
@@ -220,23 +216,10 @@ async fn the_page_works_in_a_browser() {
             }
             name => reports(&session, name[1..].parse().expect("a number")).await.remove(0),
         };
-        let page = folder.join(format!("{name}.html"));
-        std::fs::write(&page, report.html().replace("</body>", VISIT)).expect("the folder takes a file");
-        for (width, height) in [(1400, 1000), (420, 900)] {
-            let output = Command::new(&browser)
-                .args(["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0"])
-                .args([format!("--window-size={width},{height}"), "--virtual-time-budget=5000".into(), "--dump-dom".into()])
-                .arg(format!("--user-data-dir={}", folder.join("profile").display()))
-                .arg(format!("file://{}", page.display()))
-                .output()
-                .expect("the browser starts");
-            let (dom, log) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-            let found = dom.split("<pre id=\"found\">").nth(1).and_then(|rest| rest.split("</pre>").next());
-            let found = found.unwrap_or_else(|| panic!("{name} at {width}: the page did not get through\n{log}"));
-            assert!(found.lines().count() > 10 && !found.contains("WRONG"), "{name} at {width}:\n{found}");
-            let console: Vec<&str> = log.lines().filter(|line| line.contains("CONSOLE")).collect();
-            assert!(console.is_empty(), "{name}: {console:?}");
+        let page = format!("{name}.html");
+        folder.file(&page, report.html().replace("</body>", VISIT));
+        for width in [1400, 500] {
+            hands::visit(&browser, &folder, &page, width, width == 500);
         }
     }
-    let _ = std::fs::remove_dir_all(&folder);
 }

@@ -1,5 +1,6 @@
 //! Generated code as lines of text, each with the part of the stage that it comes from.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use cranelift_codegen::CompiledCode;
@@ -64,8 +65,8 @@ pub(crate) struct Origin {
 
 impl Listing {
     /// Appends the Cranelift IR of a function whose instructions have the numbers of their places. From here on each has a number of its own instead, so that
-    /// machine code can tell which of them it comes from.
-    pub(crate) fn add_clif(&mut self, function: &mut Function, places: &[Place]) -> Vec<Origin> {
+    /// machine code can tell which of them it comes from. `names`: what `fn0` and so on are called.
+    pub(crate) fn add_clif(&mut self, function: &mut Function, places: &[Place], names: &[String]) -> Vec<Origin> {
         let mut origins = vec![];
         let blocks: Vec<_> = function.layout.blocks().collect();
         for block in blocks {
@@ -86,17 +87,24 @@ impl Listing {
             };
             origin.line = self.clif.len() as u32;
             // The number says nothing to a reader.
-            let text = format!("    {}", rest[1 + number.map_or(0, str::len)..].trim_start());
+            let mut text = format!("    {}", rest[1 + number.map_or(0, str::len)..].trim_start());
+            if let Some(name) = callee(&text).and_then(|number| names.get(number)).filter(|name| !name.is_empty()) {
+                let _ = write!(text, "  ; {name}");
+            }
             self.clif.push(Line { text, place: origin.place, offset: None, from: None });
         }
         origins
     }
 
-    /// Appends the machine code of a function. What the compiler inserted by itself, such as spills, belongs to what comes before it.
-    pub(crate) fn add_asm(&mut self, isa: &dyn TargetIsa, code: &CompiledCode, origins: &[Origin]) {
+    /// Appends the machine code of a function. What the compiler inserted by itself, such as spills, belongs to what comes before it. `callees`: what is called,
+    /// by the offset of its address, which is zero as long as the code is not linked.
+    pub(crate) fn add_asm(&mut self, isa: &dyn TargetIsa, code: &CompiledCode, origins: &[Origin], callees: &BTreeMap<u32, String>) {
         let Ok(capstone) = isa.to_capstone() else { return };
-        let Ok(instructions) = capstone.disasm_all(code.buffer.data(), 0) else { return };
         let locations = code.buffer.get_srclocs_sorted();
+        // Every block ends with an instruction that has a location: what follows the last is constants.
+        let data = code.buffer.data();
+        let end = locations.iter().map(|location| location.end as usize).max().unwrap_or(data.len()).min(data.len());
+        let Ok(instructions) = capstone.disasm_all(&data[..end], 0) else { return };
         let (mut place, mut from) = (Place::Source, None);
         for instruction in instructions.iter() {
             let at = instruction.address() as u32;
@@ -106,10 +114,32 @@ impl Listing {
                 place = known.place.unwrap_or(place);
                 from = Some(known.line);
             }
-            let text = format!("{} {}", instruction.mnemonic().unwrap_or("?"), instruction.op_str().unwrap_or(""));
+            let mut text = format!("{} {}", instruction.mnemonic().unwrap_or("?"), instruction.op_str().unwrap_or(""));
+            let next = at + instruction.bytes().len() as u32;
+            for (_, name) in callees.range(at..next).filter(|(_, name)| !name.is_empty()) {
+                let _ = write!(text, "  ; {name}");
+            }
             self.asm.push(Line { text: text.trim_end().to_string(), place: Some(place), offset: Some(at), from });
         }
+        let mut at = end;
+        while at < data.len() {
+            // Up to the next multiple of eight, then eight each.
+            let next = data.len().min(at / 8 * 8 + 8);
+            let bytes = &data[at..next];
+            let text = match bytes.try_into().map(u64::from_le_bytes) {
+                Ok(word) => format!(".quad {word:#x}"),
+                Err(_) => format!(".byte {}", bytes.iter().map(|byte| format!("{byte:#x}")).collect::<Vec<_>>().join(", ")),
+            };
+            self.asm.push(Line { text, place: Some(place), offset: Some(at as u32), from: None });
+            at = next;
+        }
     }
+}
+
+/// The number of the function that an instruction calls.
+fn callee(instruction: &str) -> Option<usize> {
+    let (_, rest) = instruction.split_once("call fn").or_else(|| instruction.split_once("func_addr.i64 fn"))?;
+    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
 /// What is no instruction is indented by the width of the places' numbers.
