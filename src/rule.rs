@@ -16,8 +16,10 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 
 use crate::config::{Mode, StagefuseConfig};
 use crate::exec::{CompiledExec, redistribute};
+use crate::table::{NoteTables, TableNames};
 
-/// Replaces every subtree of a physical plan that can be lowered by a [`CompiledExec`]. It must run last. [`StagefuseBuilder`] adds it, with its settings.
+/// Replaces every subtree of a physical plan that can be lowered by a [`CompiledExec`]. It must run last. [`StagefuseBuilder`] adds it, with its settings, and with
+/// a rule that tells it what tables in memory are called, for the names of stages.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -34,12 +36,14 @@ use crate::exec::{CompiledExec, redistribute};
 /// # }
 /// ```
 #[derive(Debug, Default)]
-pub struct StagefuseRule;
+pub struct StagefuseRule {
+    names: Arc<TableNames>,
+}
 
 impl StagefuseRule {
     /// The rule.
     pub fn new() -> Self {
-        StagefuseRule
+        StagefuseRule::default()
     }
 }
 
@@ -49,7 +53,7 @@ impl PhysicalOptimizerRule for StagefuseRule {
         if config.mode == Mode::Off {
             return Ok(plan);
         }
-        rewrite(&plan, &config, false)
+        Rewriting { config: &config, names: &self.names }.plan(&plan, false)
     }
 
     fn name(&self) -> &str {
@@ -61,50 +65,58 @@ impl PhysicalOptimizerRule for StagefuseRule {
     }
 }
 
-/// Rewrites a subtree. With `keep_hash` something above relies on its hash distribution: it is restored where a node would lose it.
-fn rewrite(plan: &Arc<dyn ExecutionPlan>, config: &StagefuseConfig, keep_hash: bool) -> Result<Arc<dyn ExecutionPlan>> {
-    if plan.is::<CompiledExec>() {
-        return Ok(Arc::clone(plan));
-    }
-    if let Some(node) = CompiledExec::try_new(plan, config) {
-        // The stages exchange rows among themselves, so that they need no distribution of their leaves.
-        let children = node.children().into_iter().map(|child| rewrite(child, config, false)).collect::<Result<Vec<_>>>()?;
-        let same = children.iter().zip(node.children()).all(|(new, old)| Arc::ptr_eq(new, old));
-        let node: Arc<dyn ExecutionPlan> = Arc::new(if same { node } else { node.over(children) });
-        // A key that has been projected away cannot be hashed again, and then the subtree's own operators stay.
-        if !keep_hash {
-            return Ok(node);
-        } else if has_known_keys(plan.output_partitioning()) {
-            return redistribute(plan, node);
-        }
-    }
-    rewrite_below(plan, config, keep_hash)
+/// What rewriting goes by.
+struct Rewriting<'a> {
+    config: &'a StagefuseConfig,
+    names: &'a Arc<TableNames>,
 }
 
-/// Rewrites what is below a node that stays.
-fn rewrite_below(plan: &Arc<dyn ExecutionPlan>, config: &StagefuseConfig, keep_hash: bool) -> Result<Arc<dyn ExecutionPlan>> {
-    let distributions = plan.input_distribution_requirements().into_per_child();
-    let orderings = plan.required_input_ordering();
-    // An interleave asks for no distribution but is made only where its inputs have the same: without, it cannot be built.
-    let interleaves = plan.is::<InterleaveExec>();
-    // A repartition makes its own distribution; whatever else is hash-distributed has that from below. One partition has none.
-    let passes_on = keep_hash && !plan.is::<RepartitionExec>() && plan.output_partitioning().partition_count() > 1;
-    let mut children = vec![];
-    for (i, child) in plan.children().into_iter().enumerate() {
-        let by_key = interleaves
-            || !matches!(distributions.get(i), None | Some(Distribution::UnspecifiedDistribution | Distribution::SinglePartition));
-        let keeps = |new: &Arc<dyn ExecutionPlan>| -> Result<bool> {
-            let partitioning = child.output_partitioning();
-            let keeps_hash = !by_key || partitioning.partition_count() <= 1 || partitioning == new.output_partitioning();
-            Ok(keeps_hash && is_ordered(new, orderings.get(i).and_then(Option::as_ref))?)
-        };
-        let mut new = rewrite(child, config, by_key || passes_on)?;
-        if !keeps(&new)? {
-            new = rewrite_below(child, config, by_key || passes_on)?;
+impl Rewriting<'_> {
+    /// Rewrites a subtree. With `keep_hash` something above relies on its hash distribution: it is restored where a node would lose it.
+    fn plan(&self, plan: &Arc<dyn ExecutionPlan>, keep_hash: bool) -> Result<Arc<dyn ExecutionPlan>> {
+        if plan.is::<CompiledExec>() {
+            return Ok(Arc::clone(plan));
         }
-        children.push(if keeps(&new)? { new } else { Arc::clone(child) });
+        if let Some(node) = CompiledExec::try_new(plan, self.config, self.names) {
+            // The stages exchange rows among themselves, so that they need no distribution of their leaves.
+            let children = node.children().into_iter().map(|child| self.plan(child, false)).collect::<Result<Vec<_>>>()?;
+            let same = children.iter().zip(node.children()).all(|(new, old)| Arc::ptr_eq(new, old));
+            let node: Arc<dyn ExecutionPlan> = Arc::new(if same { node } else { node.over(children) });
+            // A key that has been projected away cannot be hashed again, and then the subtree's own operators stay.
+            if !keep_hash {
+                return Ok(node);
+            } else if has_known_keys(plan.output_partitioning()) {
+                return redistribute(plan, node);
+            }
+        }
+        self.below(plan, keep_hash)
     }
-    replace_children_if_necessary(Arc::clone(plan), children)
+
+    /// Rewrites what is below a node that stays.
+    fn below(&self, plan: &Arc<dyn ExecutionPlan>, keep_hash: bool) -> Result<Arc<dyn ExecutionPlan>> {
+        let distributions = plan.input_distribution_requirements().into_per_child();
+        let orderings = plan.required_input_ordering();
+        // An interleave asks for no distribution but is made only where its inputs have the same: without, it cannot be built.
+        let interleaves = plan.is::<InterleaveExec>();
+        // A repartition makes its own distribution; whatever else is hash-distributed has that from below. One partition has none.
+        let passes_on = keep_hash && !plan.is::<RepartitionExec>() && plan.output_partitioning().partition_count() > 1;
+        let mut children = vec![];
+        for (i, child) in plan.children().into_iter().enumerate() {
+            let by_key = interleaves
+                || !matches!(distributions.get(i), None | Some(Distribution::UnspecifiedDistribution | Distribution::SinglePartition));
+            let keeps = |new: &Arc<dyn ExecutionPlan>| -> Result<bool> {
+                let partitioning = child.output_partitioning();
+                let keeps_hash = !by_key || partitioning.partition_count() <= 1 || partitioning == new.output_partitioning();
+                Ok(keeps_hash && is_ordered(new, orderings.get(i).and_then(Option::as_ref))?)
+            };
+            let mut new = self.plan(child, by_key || passes_on)?;
+            if !keeps(&new)? {
+                new = self.below(child, by_key || passes_on)?;
+            }
+            children.push(if keeps(&new)? { new } else { Arc::clone(child) });
+        }
+        replace_children_if_necessary(Arc::clone(plan), children)
+    }
 }
 
 /// Whether rows could be distributed in that way again.
@@ -153,7 +165,11 @@ impl StagefuseBuilder for SessionStateBuilder {
         }
         let known = self.physical_optimizers().as_ref().is_some_and(|all| all.rules.iter().any(|rule| rule.name() == "stagefuse"))
             || self.physical_optimizer_rules().as_ref().is_some_and(|all| all.iter().any(|rule| rule.name() == "stagefuse"));
-        if known { self } else { self.with_physical_optimizer_rule(Arc::new(StagefuseRule::new())) }
+        if known {
+            return self;
+        }
+        let names = Arc::<TableNames>::default();
+        self.with_analyzer_rule(Arc::new(NoteTables(Arc::clone(&names)))).with_physical_optimizer_rule(Arc::new(StagefuseRule { names }))
     }
 }
 

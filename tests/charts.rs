@@ -2,54 +2,13 @@
 //!
 //! The browser is `chromium` on the path, or what `STAGEFUSE_CHROMIUM` names; without one that part says that it is skipped.
 
+mod hands;
+
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
 
+use hands::{Folder, fails, printed, stagefuse};
 use serde_json::Value;
-
-/// A folder of one test, deleted behind it.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(test: &str) -> Folder {
-        let path = std::env::temp_dir().join(format!("stagefuse-charts-{test}-{}", std::process::id()));
-        fs::create_dir_all(&path).expect("the folder for temporary files takes a folder");
-        Folder(path)
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.0.join(name).to_str().expect("the path is UTF-8").to_owned()
-    }
-
-    fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.0.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-fn stagefuse(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_stagefuse")).env_remove("RUST_BACKTRACE").args(arguments).output().expect("the binary starts")
-}
-
-fn printed(arguments: &[&str]) -> String {
-    let output = stagefuse(arguments);
-    assert!(output.status.success(), "{arguments:?}\n{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-/// Expects one line that says what is wrong, and exit code 1.
-fn fails(arguments: &[&str], part: &str) {
-    let output = stagefuse(arguments);
-    let err = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {err}");
-    assert!(err.starts_with("error: ") && err.trim_end().lines().count() == 1 && err.contains(part), "{arguments:?}: {err}");
-}
 
 /// A chart is well-formed enough for any XML parser: tags are closed in order, and it has what a screen reader reads.
 fn check_svg(name: &str, svg: &str) {
@@ -109,32 +68,16 @@ const VISIT: &str = r##"<script>
 
 /// Visits the page at two widths, light and dark.
 fn visit(folder: &Folder, page: &str) {
-    let browser = std::env::var_os("STAGEFUSE_CHROMIUM").map_or_else(|| PathBuf::from("chromium"), PathBuf::from);
-    if Command::new(&browser).arg("--version").output().is_err() {
-        println!("skipped: there is no {} (STAGEFUSE_CHROMIUM names another)", browser.display());
-        return;
-    }
+    let Some(browser) = hands::browser() else { return };
     // The page itself forbids scripts.
     let html = folder
         .read(page)
         .replace("</body>", VISIT)
         .replace("style-src 'unsafe-inline'", "style-src 'unsafe-inline'; script-src 'unsafe-inline'");
-    let visited = folder.0.join("visited.html");
-    fs::write(&visited, html).expect("the folder takes a file");
+    folder.file("visited.html", html);
     let mut seen = vec![];
-    for (width, scheme) in [(1280, "1"), (1280, "0"), (500, "1")] {
-        let output = Command::new(&browser)
-            .args(["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0", "--dump-dom", "--hide-scrollbars"])
-            .args([format!("--window-size={width},1000"), format!("--blink-settings=preferredColorScheme={scheme}")])
-            .arg(format!("--user-data-dir={}", folder.path("profile")))
-            .arg(format!("file://{}", visited.display()))
-            .output()
-            .expect("the browser starts");
-        let (dom, log) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        let found = dom.split("<pre id=\"found\">").nth(1).and_then(|rest| rest.split("</pre>").next());
-        let found = found.unwrap_or_else(|| panic!("at {width}: the page did not get through\n{log}"));
-        assert!(found.lines().count() > 10 && !found.contains("WRONG"), "at {width}:\n{found}");
-        assert!(!log.lines().any(|line| line.contains("CONSOLE")), "{log}");
+    for (width, dark) in [(1280, false), (1280, true), (500, false)] {
+        let found = hands::visit(&browser, folder, "visited.html", width, dark);
         seen.push(found.lines().next().unwrap_or_default().to_owned());
     }
     println!("visited: {seen:?}");
@@ -142,7 +85,7 @@ fn visit(folder: &Folder, page: &str) {
 
 #[test]
 fn tpch_at_two_scales_becomes_a_page() {
-    let folder = Folder::new("tpch");
+    let folder = Folder::new("charts-tpch");
     let (charts, json) = (folder.path("charts"), folder.path("out.jsonl"));
     let shown = printed(&[
         "bench",
@@ -207,7 +150,7 @@ fn trimmed(text: &str) -> &str {
 
 #[test]
 fn a_query_of_ones_own_over_a_file_and_micro_become_pages() {
-    let folder = Folder::new("own");
+    let folder = Folder::new("charts-own");
     let table = folder.path("t.csv");
     fs::write(&table, "a,b\n1,x\n2,y\n3,x\n").expect("the folder takes a file");
     let query = folder.path("mine.sql");
@@ -274,7 +217,7 @@ fn line(query: &str, mode: &str, runs: [f64; 5], digest: &str) -> String {
 
 #[test]
 fn compare_finds_what_changed_beyond_noise() {
-    let folder = Folder::new("compare");
+    let folder = Folder::new("charts-compare");
     let (a, b) = (folder.path("a.jsonl"), folder.path("b.jsonl"));
     let steady = |at: f64| [at * 0.98, at * 0.99, at, at * 1.01, at * 1.02];
     let text = [

@@ -1,63 +1,13 @@
 //! The binary as a user meets it: what it prints, its exit codes, and one clear line for every kind of bad input.
 
+mod hands;
+
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
+use hands::{Folder, fails, path, printed, stagefuse, text};
 use serde_json::Value;
-
-/// A folder of one test, deleted behind it.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(test: &str) -> Folder {
-        let path = std::env::temp_dir().join(format!("stagefuse-cli-{test}-{}", std::process::id()));
-        fs::create_dir_all(&path).expect("the folder for temporary files takes a folder");
-        Folder(path)
-    }
-
-    fn file(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
-        let path = self.0.join(name);
-        fs::write(&path, content).expect("the folder takes a file");
-        path
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-fn stagefuse(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_stagefuse")).env_remove("RUST_BACKTRACE").args(arguments).output().expect("the binary starts")
-}
-
-/// Runs, expects success, and returns what was printed.
-fn printed(arguments: &[&str]) -> String {
-    let output = stagefuse(arguments);
-    let (out, err) = (text(&output.stdout), text(&output.stderr));
-    assert!(output.status.success(), "{arguments:?}\n{out}\n{err}");
-    out
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// Runs, and expects exactly one line on stderr that starts with `error: ` and holds `part`, and exit code 1.
-fn fails(arguments: &[&str], part: &str) {
-    let output = stagefuse(arguments);
-    let err = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {err}");
-    assert_eq!(err.trim_end().lines().count(), 1, "{arguments:?}: {err}");
-    assert!(err.starts_with("error: ") && !err.contains("panicked"), "{arguments:?}: {err}");
-    assert!(err.to_lowercase().contains(&part.to_lowercase()), "{arguments:?}: {err} holds no `{part}`");
-}
-
-fn path(path: &Path) -> &str {
-    path.to_str().expect("the path is UTF-8")
-}
 
 fn tables(folder: &Folder) {
     folder.file("people.csv", "id,name\n1,Ada\n2,Grace\n");
@@ -66,7 +16,7 @@ fn tables(folder: &Folder) {
 
 #[test]
 fn sql_reads_files_and_prints_three_formats() {
-    let folder = Folder::new("formats");
+    let folder = Folder::new("cli-formats");
     tables(&folder);
     let sql = "SELECT name, n FROM people JOIN visits ON people.id = visits.id ORDER BY n";
     let data = path(&folder.0);
@@ -80,7 +30,7 @@ fn sql_reads_files_and_prints_three_formats() {
 
 #[test]
 fn sql_reads_parquet_by_name_and_statements_from_a_file() {
-    let folder = Folder::new("parquet");
+    let folder = Folder::new("cli-parquet");
     tables(&folder);
     let parquet = folder.0.join("copy.parquet");
     printed(&["sql", "--data", path(&folder.0), &format!("COPY people TO '{}' STORED AS PARQUET", parquet.display())]);
@@ -133,7 +83,7 @@ fn explain_is_a_statement() {
 #[test]
 #[cfg(target_os = "linux")]
 fn perf_gets_names() {
-    let folder = Folder::new("perf");
+    let folder = Folder::new("cli-perf");
     for form in ["map", "jitdump"] {
         let sql = format!("SET stagefuse.perf = '{form}'; SELECT count(*) FROM (VALUES (1), (3)) t(x) WHERE x > 1");
         let child = Command::new(env!("CARGO_BIN_EXE_stagefuse")).args(["sql", "--mode", "compiled", &sql]).current_dir(&folder.0).spawn();
@@ -167,7 +117,7 @@ fn perf_gets_names() {
 
 #[test]
 fn bad_input_is_one_line_and_exit_code_1() {
-    let folder = Folder::new("bad");
+    let folder = Folder::new("cli-bad");
     tables(&folder);
     let people = format!("people={}", folder.0.join("people.csv").display());
     let corrupt = format!("t={}", folder.file("corrupt.parquet", "PAR1 this is not a parquet file").display());
@@ -193,7 +143,7 @@ fn bad_input_is_one_line_and_exit_code_1() {
 
 #[test]
 fn files_that_are_not_what_they_say_are_one_line() {
-    let folder = Folder::new("files");
+    let folder = Folder::new("cli-files");
     let garbage: Vec<u8> = (0..3000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     let whole = folder.file("people.csv", "id,name\n1,Ada\n2,Grace\n");
     let parquet = folder.0.join("whole.parquet");
@@ -292,7 +242,7 @@ fn check_json(file: &Path, queries: usize) {
 
 #[test]
 fn bench_tpch_agrees_in_all_modes() {
-    let folder = Folder::new("tpch");
+    let folder = Folder::new("cli-tpch");
     let json = folder.0.join("out.json");
     let table = printed(&["bench", "tpch", "--scale", "0.001", "--runs", "1", "--json", path(&json)]);
     assert!(table.contains("geomean"), "{table}");
@@ -301,7 +251,7 @@ fn bench_tpch_agrees_in_all_modes() {
 
 #[test]
 fn bench_reads_queries_of_a_folder() {
-    let folder = Folder::new("queries");
+    let folder = Folder::new("cli-queries");
     tables(&folder);
     let queries = folder.0.join("mine");
     fs::create_dir_all(&queries).expect("the folder takes a folder");

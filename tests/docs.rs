@@ -4,10 +4,13 @@
 //!
 //! A block that cannot run has `<!-- not run: why -->` on the line before.
 
+mod hands;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use hands::Folder;
 use stagefuse_ir::parser;
 
 /// More than this would be a documentation that nobody checks.
@@ -56,15 +59,6 @@ fn pages() -> Vec<PathBuf> {
     pages
 }
 
-/// A folder that is deleted behind the test.
-struct Folder(PathBuf);
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
 /// Runs a command of a page's block. Its folder holds what the blocks before it left there.
 fn run(page: &Path, block: &Block, folder: &Path) {
     let binaries = Path::new(env!("CARGO_BIN_EXE_stagefuse")).parent().expect("the binary is in a folder").to_owned();
@@ -93,8 +87,7 @@ fn every_block_runs() {
     let (mut ran, mut compiled, mut skipped) = (0, 0, vec![]);
     for page in pages() {
         let name = page.file_stem().expect("a page has a name").to_string_lossy().into_owned();
-        let folder = Folder(std::env::temp_dir().join(format!("stagefuse-docs-{name}-{}", std::process::id())));
-        fs::create_dir_all(&folder.0).expect("the folder for temporary files takes a folder");
+        let folder = Folder::new(&format!("docs-{name}"));
         for block in blocks(&fs::read_to_string(&page).expect("the page is there")) {
             if let Some(why) = &block.skipped {
                 skipped.push(format!("{}:{}: {why}", page.display(), block.line));

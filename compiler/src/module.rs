@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use cranelift_codegen::ir::{AbiParam, ExternalName, Signature, UserFuncName, types};
+use cranelift_codegen::ir::{AbiParam, ExternalName, Function, Signature, UserFuncName, types};
 use cranelift_codegen::settings::{self, Configurable};
 use cranelift_codegen::{CodegenError, FinalizedRelocTarget};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
@@ -218,9 +218,11 @@ fn define(
         generator.hash_mask = options.hash_mask;
         if number == 0 { generator.run()? } else { generator.run_part(number)? }
     };
-    if let Some(listing) = &mut built.listing {
-        listing.add_clif(&context.func, &places);
-    }
+    let origins = built.listing.as_mut().map(|listing| {
+        let names: Vec<String> = context.func.dfg.ext_funcs.values().map(|callee| name_of(module, &context.func, &callee.name)).collect();
+        listing.add_clif(&mut context.func, &places, &names)
+    });
+    let origins = origins.unwrap_or_default();
     module.define_function(id, &mut context).map_err(|error| match error {
         ModuleError::Compilation(CodegenError::CodeTooLarge | CodegenError::ImplLimitExceeded) => {
             CompileError::CodeTooLarge { bytes: usize::MAX, limit: options.max_code_bytes }
@@ -240,9 +242,20 @@ fn define(
     built.bytes += bytes;
     built.ranges.push(0..bytes);
     if let Some(listing) = &mut built.listing {
-        listing.add_asm(module.isa(), code, &places);
+        let callees = code.buffer.relocs().iter().filter_map(|reloc| match &reloc.target {
+            FinalizedRelocTarget::ExternalName(name) => Some((reloc.offset, name_of(module, &context.func, name))),
+            _ => None,
+        });
+        listing.add_asm(module.isa(), code, &origins, &callees.collect());
     }
     Ok(())
+}
+
+/// What a function that is called is named; nothing where it has no name.
+fn name_of(module: &JITModule, function: &Function, name: &ExternalName) -> String {
+    let ExternalName::User(name) = name else { return String::new() };
+    let id = FuncId::from_u32(function.params.user_named_funcs()[*name].index);
+    module.declarations().get_function_decl(id).linkage_name(id).into_owned()
 }
 
 /// Nested conditionals are generated recursively: deep ones get a stack of their own.

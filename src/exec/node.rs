@@ -35,6 +35,7 @@ use crate::explain::beside;
 use crate::fallback::FallbackReason;
 use crate::lower::{Lowered, lower};
 use crate::profile::NodeCode;
+use crate::table::TableNames;
 
 /// A subtree of a plan that runs as a program of stages.
 ///
@@ -94,12 +95,12 @@ impl Slot {
 
 impl CompiledExec {
     /// Lowers a subtree. `None` where it holds something that cannot be lowered, or promises what the stages would not keep.
-    pub(crate) fn try_new(original: &Arc<dyn ExecutionPlan>, config: &StagefuseConfig) -> Option<CompiledExec> {
+    pub(crate) fn try_new(original: &Arc<dyn ExecutionPlan>, config: &StagefuseConfig, names: &Arc<TableNames>) -> Option<CompiledExec> {
         let start = Instant::now();
         if original.boundedness().is_unbounded() {
             return None;
         }
-        let lowered = match lower(original, config) {
+        let lowered = match lower(original, config, names) {
             Ok(lowered) => lowered,
             Err(declined) => {
                 tracing::trace!(node = original.name(), ?declined, "not lowered");
@@ -408,7 +409,7 @@ impl ExecutionPlan for CompiledExec {
             return Ok(Arc::new(self.over(children)));
         }
         let original = self.rebuild(&children)?;
-        match CompiledExec::try_new(&original, &self.config) {
+        match CompiledExec::try_new(&original, &self.config, &self.lowered.names) {
             Some(node) if node.schema() == self.schema() => Ok(Arc::new(node)),
             _ => Ok(original),
         }

@@ -42,6 +42,7 @@ use stagefuse_ir::{EntityRef, HostType, Op, Program, Sink, SqlType, StmtKind, Ty
 use stagefuse_runtime::{HostAggregate, OpaqueExpr};
 
 use crate::config::StagefuseConfig;
+use crate::table::TableNames;
 
 pub(crate) use memory::Memory;
 pub(crate) use pipe::{Branch, Pipe};
@@ -69,6 +70,8 @@ pub struct Lowered {
     pub params: Vec<Arc<dyn PhysicalExpr>>,
     /// The dynamic filters of scans that the program's sorts feed.
     pub(crate) top_ks: Vec<TopK>,
+    /// What tables in memory are called, for when it is lowered again over other children.
+    pub(crate) names: Arc<TableNames>,
 }
 
 /// Why a subtree was not lowered.
@@ -97,8 +100,8 @@ pub(crate) fn declined<T>(why: impl Into<String>) -> Result<T> {
 ///
 /// # Errors
 /// Where the root itself cannot be lowered, or lowering it gains nothing. The caller then looks at its children.
-pub fn lower(plan: &Arc<dyn ExecutionPlan>, config: &StagefuseConfig) -> Result<Lowered> {
-    let mut lowering = Lowering { reorders: config.reorder_joins.get(), ..Lowering::default() };
+pub fn lower(plan: &Arc<dyn ExecutionPlan>, config: &StagefuseConfig, names: &Arc<TableNames>) -> Result<Lowered> {
+    let mut lowering = Lowering { reorders: config.reorder_joins.get(), names: Arc::clone(names), ..Lowering::default() };
     let pipe = lowering.operator(plan)?.ok_or(Declined::NothingToGain)?;
     let output = lowering.emit(plan, pipe)?;
     if !works(lowering.p.program()) {
@@ -125,6 +128,7 @@ pub fn lower(plan: &Arc<dyn ExecutionPlan>, config: &StagefuseConfig) -> Result<
         aggregates: lowering.aggregates,
         params: lowering.params,
         top_ks: lowering.top_ks,
+        names: lowering.names,
     })
 }
 
@@ -158,6 +162,8 @@ pub(crate) struct Lowering {
     pub(crate) wanted: Option<usize>,
     /// Whether joins may be put in another order.
     pub(crate) reorders: bool,
+    /// What tables in memory are called.
+    pub(crate) names: Arc<TableNames>,
 }
 
 /// A column of a plan whose values have to be in a table that is there, or their rows are dropped later anyway.

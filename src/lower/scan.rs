@@ -6,6 +6,7 @@ use datafusion::datasource::physical_plan::FileScanConfig;
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::object_store::path::Path;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::memory::LazyMemoryExec;
 use stagefuse_ir::builder::StageBuilder;
 use stagefuse_ir::{Source, Stored, Type};
 
@@ -28,10 +29,14 @@ impl Lowering {
         }
         // Rows in memory stay there: the program's host holds them.
         let pinned = memory.as_ref().is_some_and(Memory::is_pinned);
-        let table = table_of(plan);
+        let table = file_of(plan).or_else(|| self.names.of(plan)).or_else(|| series_of(plan));
         let input = self.p.stored_input(table.as_deref().unwrap_or(plan.name()), types.clone(), stored, pinned);
-        let s =
-            StageBuilder::new(format!("scan {}", table.unwrap_or(input.to_string())), Source::Input { input, partitioned: true }, &types);
+        let name = match table {
+            Some(table) => format!("scan {table}"),
+            None if plan.children().is_empty() => format!("scan {input}"),
+            None => format!("rows of {}", plan.name()),
+        };
+        let s = StageBuilder::new(name, Source::Input { input, partitioned: true }, &types);
         let columns = s.params().iter().copied().map(Some).collect();
         self.children.push(Arc::clone(plan));
         self.projections.push(projection);
@@ -40,8 +45,15 @@ impl Lowering {
     }
 }
 
-/// What the table that a leaf scans is called, as far as the plan tells: the stem of its file, or the folder of its files.
-fn table_of(plan: &Arc<dyn ExecutionPlan>) -> Option<String> {
+/// The function that makes rows without a table, such as `generate_series`.
+fn series_of(plan: &Arc<dyn ExecutionPlan>) -> Option<String> {
+    let first = plan.downcast_ref::<LazyMemoryExec>()?.generators().first()?.read().to_string();
+    let name = first.split(':').next().unwrap_or_default();
+    (!name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_')).then(|| name.to_string())
+}
+
+/// What a table of files is called: the stem of its file, or the folder of its files.
+fn file_of(plan: &Arc<dyn ExecutionPlan>) -> Option<String> {
     let scan = plan.downcast_ref::<DataSourceExec>()?;
     let files = scan.data_source().downcast_ref::<FileScanConfig>()?;
     let mut paths = files.file_groups.iter().flat_map(|group| group.files()).map(|file| &file.object_meta.location);

@@ -81,16 +81,21 @@ impl StageTimes {
 /// Times of instructions, of the operations that they come from, and of what those come from.
 fn of_code(profile: &Profile, times: &StageProfile, stage: &mut Value, finish: f64, heat: &mut Heat) {
     let mut places: BTreeMap<String, f64> = BTreeMap::new();
+    let mut clif: BTreeMap<usize, (u64, u64)> = BTreeMap::new();
     for (line, (own, calls)) in by_line(list(stage, "asm"), times) {
         let line = &mut list(stage, "asm")[line];
-        if own > 0 {
-            line["self_ms"] = json!(rounded(profile.per_run(own)));
-        }
-        if calls > 0 {
-            line["calls_ms"] = json!(rounded(profile.per_run(calls)));
-        }
+        put(profile, line, own, calls);
         let place = line["place"].as_str().unwrap_or_default().to_string();
         *places.entry(place).or_default() += profile.per_run(own + calls);
+        if let Some(from) = line["clif"].as_u64() {
+            let sums: &mut (u64, u64) = clif.entry(from as usize).or_default();
+            *sums = (sums.0 + own, sums.1 + calls);
+        }
+    }
+    for (line, (own, calls)) in clif {
+        if let Some(line) = list(stage, "clif").get_mut(line) {
+            put(profile, line, own, calls);
+        }
     }
     let mut finish = Some(finish).filter(|finish| *finish > 0.0);
     for line in list(stage, "ir") {
@@ -111,6 +116,15 @@ fn of_code(profile: &Profile, times: &StageProfile, stage: &mut Value, finish: f
                     *sum += time / to.len() as f64;
                 }
             }
+        }
+    }
+}
+
+/// Says in a line of code what it took.
+fn put(profile: &Profile, line: &mut Value, own: u64, calls: u64) {
+    for (field, nanos) in [("self_ms", own), ("calls_ms", calls)] {
+        if nanos > 0 {
+            line[field] = json!(rounded(profile.per_run(nanos)));
         }
     }
 }

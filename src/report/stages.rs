@@ -71,7 +71,7 @@ fn code_line(line: &Line, decl: &StageDecl) -> Value {
         place => key(place),
     });
     match line.offset {
-        Some(offset) => json!({ "text": line.text, "place": place, "offset": offset }),
+        Some(offset) => json!({ "text": line.text, "place": place, "offset": offset, "clif": line.from }),
         None => json!({ "text": line.text, "place": place }),
     }
 }

@@ -1,6 +1,7 @@
 //! Tables that are held in memory in compact columns: `CACHE TABLE t`, and [`CachedTable`] for programs.
 
 mod exec;
+mod names;
 mod statistics;
 
 use std::fmt;
@@ -18,6 +19,7 @@ use stagefuse_runtime::CompactTable;
 
 use crate::lower::ir_type;
 pub(crate) use exec::CachedExec;
+pub(crate) use names::{NoteTables, TableNames};
 
 /// A table in memory that holds its columns in the fewest bytes.
 ///
