@@ -1,6 +1,7 @@
 //! The node that stands in a plan for a subtree that Stagefuse runs.
 
 mod cache;
+mod compile;
 mod exchanges;
 mod metrics;
 mod node;
