@@ -153,6 +153,13 @@ impl Query {
         self.parsing + self.last().as_ref().map_or(Duration::ZERO, |last| last.planning)
     }
 
+    /// Time from the physical plan of the last run to code that runs, by the clock: choosing engines and compiling, by several threads. It is shorter than
+    /// the sum of the stages' [`StageMetrics::compile_time`], and nearly nothing where the code was found again.
+    pub fn compiling_time(&self) -> Duration {
+        let last = self.last();
+        last.iter().flat_map(|last| explain::compiled_nodes(&last.plan)).filter_map(|node| node.compiling_time()).sum()
+    }
+
     /// The plan in short and the stages, as text that fits a screen: engines, reasons of fallbacks, what each stage does. What `EXPLAIN CODEGEN` shows.
     ///
     /// # Errors

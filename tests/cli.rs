@@ -227,6 +227,7 @@ fn check_json(file: &Path, queries: usize) {
                 "median_ms",
                 "cpu_ms",
                 "plan_ms",
+                "ready_ms",
                 "compile_ms",
                 "code_bytes",
                 "stages",

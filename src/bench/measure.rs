@@ -41,6 +41,7 @@ struct Run {
     cpu: Duration,
     plan: Duration,
     compile: Duration,
+    ready: Duration,
 }
 
 impl Measurement {
@@ -66,6 +67,11 @@ impl Measurement {
     /// Compile time of the median run.
     pub fn compile(&self) -> Duration {
         self.median_run().map_or(self.compilation.compile_time, |run| run.compile)
+    }
+
+    /// Time from text to running code of the median run.
+    pub fn ready(&self) -> Duration {
+        self.median_run().map_or(Duration::ZERO, |run| run.ready)
     }
 
     /// Runs are sorted by time; of an even number, the slower one of the two in the middle.
@@ -151,7 +157,13 @@ async fn again(session: &Session, query: &Query, measurement: &mut Measurement) 
     let timed = engine::run_timed(session, &statements).await?;
     let cpu = cpu::time().saturating_sub(before);
     measurement.compilation.of_stages = timed.compilation.of_stages;
-    measurement.runs.push(Run { time: timed.time, cpu, plan: timed.plan_time, compile: timed.compilation.compile_time });
+    measurement.runs.push(Run {
+        time: timed.time,
+        cpu,
+        plan: timed.plan_time,
+        compile: timed.compilation.compile_time,
+        ready: timed.ready_time,
+    });
     measurement.unstable |= digest::of(&timed.batches)? != measurement.digest;
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 mod cache;
 mod claims;
+mod compile;
 mod exchanges;
 mod metrics;
 mod node;

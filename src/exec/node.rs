@@ -64,6 +64,7 @@ pub struct CompiledExec {
     properties: Arc<PlanProperties>,
     lowering: Duration,
     prepared: Arc<OnceLock<Vec<Prepared>>>,
+    compiling: OnceLock<Duration>,
     recorder: Arc<Recorder>,
     slot: Mutex<Slot>,
 }
@@ -149,6 +150,7 @@ impl CompiledExec {
             properties: Arc::new(properties),
             lowering,
             prepared,
+            compiling: OnceLock::new(),
             recorder: Arc::default(),
             slot: Mutex::default(),
         }
@@ -207,7 +209,17 @@ impl CompiledExec {
     }
 
     fn prepared(&self) -> &[Prepared] {
-        self.prepared.get_or_init(|| prepare(&self.lowered, &self.config))
+        self.prepare(1)
+    }
+
+    /// The stages, compiled by at most so many threads where that has not been done yet.
+    fn prepare(&self, threads: usize) -> &[Prepared] {
+        self.prepared.get_or_init(|| prepare(&self.lowered, &self.config, threads))
+    }
+
+    /// How long the node's first execution took to choose the engines of stages and to compile, by the clock.
+    pub(crate) fn compiling_time(&self) -> Option<Duration> {
+        self.compiling.get().copied()
     }
 
     /// The node over other children that yield the same rows: what the rule makes of its leaves.
@@ -432,6 +444,11 @@ impl ExecutionPlan for CompiledExec {
         if partition >= outputs {
             return Err(DataFusionError::Internal(format!("CompiledExec has {outputs} partitions, no partition {partition}")));
         }
+        self.compiling.get_or_init(|| {
+            let start = Instant::now();
+            self.prepare(context.session_config().target_partitions());
+            start.elapsed()
+        });
         self.check_strict()?;
         let (core, breakers) = self.start(partition, context)?;
         let stream = RecordBatchStreamAdapter::new(self.schema(), Box::pin(output(core, breakers, partition)));

@@ -9,7 +9,7 @@ use stagefuse_compiler::{CompileError, CompiledStage, Options};
 use stagefuse_ir::{EntityRef, Op, PrimaryMap, Program, Region, Sink, Source, Stage, StageDecl, StmtKind};
 use stagefuse_runtime::{Engine, builtins};
 
-use super::{cache, perf};
+use super::{cache, compile, perf};
 use crate::config::{Mode, OptLevel, StagefuseConfig, TINY_INPUT_ROWS};
 use crate::fallback::FallbackReason;
 use crate::lower::Lowered;
@@ -41,15 +41,16 @@ impl Prepared {
     }
 }
 
-/// Chooses an engine for every stage, and compiles.
-pub(crate) fn prepare(lowered: &Lowered, config: &StagefuseConfig) -> Vec<Prepared> {
+/// Chooses an engine for every stage, and compiles, with at most so many threads.
+pub(crate) fn prepare(lowered: &Lowered, config: &StagefuseConfig, threads: usize) -> Vec<Prepared> {
     let program = &lowered.program;
     let options = Options { label: perf::label(config.perf), ..options(config) };
     let mut tiny: PrimaryMap<Stage, Option<usize>> = PrimaryMap::new();
-    let mut prepared = vec![];
     let key = config.code_cache.get().then(|| cache::key(program, &options));
     let mut known = key.as_deref().map(cache::get).unwrap_or_default();
     known.resize(program.stages.len(), None);
+    let mut outcomes = vec![];
+    let mut unknown = vec![];
     for (stage, decl) in program.stages.iter() {
         let rows = source_rows(lowered, decl, &tiny).filter(|rows| *rows < TINY_INPUT_ROWS);
         tiny.push(rows);
@@ -59,25 +60,30 @@ pub(crate) fn prepare(lowered: &Lowered, config: &StagefuseConfig) -> Vec<Prepar
             _ => refusal(program, decl, config),
         };
         let outcome = match reason {
-            Some(reason) => Err(reason),
-            None => match known[stage.index()].take() {
-                Some(compiled) => Ok(compiled),
-                None => {
-                    let compiled = stagefuse_compiler::compile(program, stage, &builtins(), &options).map_err(reason_of);
-                    if let (Ok(compiled), Some(key)) = (&compiled, &key) {
-                        cache::put(key, stage, compiled);
-                    }
-                    compiled
-                }
-            },
+            Some(reason) => Some(Err(reason)),
+            None => known[stage.index()].take().map(Ok),
         };
-        if let Err(reason) = &outcome {
+        if outcome.is_none() {
+            unknown.push(stage);
+        }
+        outcomes.push(outcome);
+    }
+    if !unknown.is_empty() {
+        for (stage, compiled) in compile::all(program, unknown, &options, threads) {
+            if let (Ok(compiled), Some(key)) = (&compiled, &key) {
+                cache::put(key, stage, compiled);
+            }
+            outcomes[stage.index()] = Some(compiled.map_err(reason_of));
+        }
+    }
+    let stages: Vec<Prepared> = outcomes.into_iter().flatten().map(|outcome| Prepared { outcome }).collect();
+    for (decl, prepared) in program.stages.values().zip(&stages) {
+        if let Some(reason) = prepared.fallback() {
             tracing::debug!(stage = %decl.name, %reason, "stage runs interpreted");
         }
-        prepared.push(Prepared { outcome });
     }
-    perf::name(program, &prepared, config.perf);
-    prepared
+    perf::name(program, &stages, config.perf);
+    stages
 }
 
 /// Compiles a stage whatever the mode, keeping what a dump shows.
