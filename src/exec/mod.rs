@@ -2,6 +2,7 @@
 
 mod cache;
 mod exchanges;
+mod files;
 mod metrics;
 mod node;
 mod output;
