@@ -35,7 +35,33 @@ fn main() {
             Trial::test(name, move || run_file(&file))
         })
         .collect();
-    libtest_mimic::run(&Arguments::from_args(), trials).exit();
+    let conclusion = libtest_mimic::run(&Arguments::from_args(), trials);
+    if let Some(folder) = FILES.get() {
+        let _ = std::fs::remove_dir_all(folder);
+    }
+    conclusion.exit();
+}
+
+/// The folder of the tables as Parquet files, once something has asked for them.
+static FILES: tokio::sync::OnceCell<PathBuf> = tokio::sync::OnceCell::const_new();
+
+/// Tables that there are as Parquet files, too: each a folder of some files of some row groups.
+const FILE_TABLES: [&str; 2] = ["facts", "dim"];
+
+async fn files() -> &'static Path {
+    let write = async || {
+        let folder = std::env::temp_dir().join(format!("stagefuse-suite-{}", std::process::id()));
+        let session = Session::builder().target_partitions(2).build();
+        for (name, table) in FILE_TABLES.into_iter().zip([data::facts(), data::dim()]) {
+            session.context().register_table(name, Arc::new(table)).expect("a fresh session takes a table");
+            let path = folder.join(name);
+            let options = "STORED AS PARQUET OPTIONS ('format.max_row_group_size' '3000')";
+            let copy = session.sql(&format!("COPY {name} TO '{}/' {options}", path.display())).await.expect("tables can be files");
+            copy.collect().await.expect("tables can be files");
+        }
+        folder
+    };
+    FILES.get_or_init(write).await
 }
 
 fn find(folder: &Path, files: &mut Vec<PathBuf>) {
@@ -55,6 +81,8 @@ fn run_file(file: &Path) -> Result<(), Failed> {
     if file.parent().is_some_and(|folder| folder.ends_with("functions")) {
         cases.iter_mut().for_each(|case| case.opaque = case.opaque.or(Some(0)));
     }
+    let files = file.parent().is_some_and(|folder| folder.ends_with("parquet"));
+    cases.iter_mut().for_each(|case| case.files = files);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let mut wrong = vec![];
     for case in &cases {
@@ -89,6 +117,11 @@ async fn run(case: &Case, mode: &str, cached: bool) -> Outcome {
     ];
     let names = tables.each_ref().map(|(name, _)| *name);
     for (name, table) in tables {
+        if case.files && FILE_TABLES.contains(&name) {
+            let path = files().await.join(name);
+            session.register_parquet(name, path.to_str().expect("made of ASCII")).await.expect("the files are there");
+            continue;
+        }
         session.context().register_table(name, Arc::new(table)).expect("a fresh session takes a table");
     }
     let result = async {

@@ -189,6 +189,11 @@ impl Gen<'_> {
                 };
                 return Val::new(value).with_valid(valid);
             }
+            Stored::Word => {
+                let value = self.load_number(column.values, row, 8);
+                let value = if clif_type(ty.repr) == types::I128 { self.b.ins().sextend(types::I128, value) } else { value };
+                return Val::new(value).with_valid(valid);
+            }
             Stored::Dictionary { .. } => {
                 let number = self.load_number(column.values, row, self.stored(index).bytes(ty.sql));
                 let entries = column.buffers.expect("a dictionary has entries");

@@ -115,7 +115,7 @@ pub fn coded_keys(program: &Program, stage: Stage) -> Option<CodedKeys> {
         let values = match program.inputs[input].stored[column] {
             Stored::Offset { span, .. } => span.checked_add(1)?,
             Stored::Dictionary { entries } => entries.into(),
-            Stored::Arrow => return None,
+            Stored::Arrow | Stored::Word => return None,
         };
         if decl.values[*key].nullable {
             return None;

@@ -201,6 +201,8 @@ pub enum Stored {
         /// Entries that there are.
         entries: u32,
     },
+    /// Decimals of at most 18 digits, in 8 bytes with sign: Arrow's `Decimal64`, of the same digits.
+    Word,
 }
 
 impl Stored {
@@ -216,7 +218,7 @@ impl Stored {
             Stored::Offset { span, .. } if span <= u8::MAX as u64 => 1,
             Stored::Offset { span, .. } if span <= u16::MAX as u64 => 2,
             Stored::Offset { span, .. } if span <= u32::MAX as u64 => 4,
-            Stored::Offset { .. } => 8,
+            Stored::Offset { .. } | Stored::Word => 8,
             Stored::Dictionary { entries } if entries <= 1 << 8 => 1,
             Stored::Dictionary { entries } if entries <= 1 << 16 => 2,
             Stored::Dictionary { .. } => 4,
@@ -230,6 +232,7 @@ impl fmt::Display for Stored {
             Stored::Arrow => Ok(()),
             Stored::Offset { base, span } => write!(f, " offset({base}, {span})"),
             Stored::Dictionary { entries } => write!(f, " dictionary({entries})"),
+            Stored::Word => f.write_str(" word"),
         }
     }
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::buffer::{Buffer, NullBuffer};
-use arrow::datatypes::{DataType, IntervalUnit};
+use arrow::datatypes::{DataType, Decimal128Type, Int64Type, IntervalUnit};
+use arrow::error::ArrowError;
 use stagefuse_ir::abi::{ColumnView, MAX_MORSEL_ROWS};
 use stagefuse_ir::{InputDecl, SqlType, Storage, Stored, TimeUnit, Type};
 
@@ -37,12 +38,16 @@ impl Columns {
     /// Adapts a batch; columns that lie in another form (offset text, dictionaries) are cast by Arrow's kernels. Computed columns are to be added.
     pub(crate) fn new(batch: &RecordBatch, input: &InputDecl, arrays: &Arc<Arrays>) -> Result<Self, Error> {
         let (types, stored) = (&input.columns[..input.given()], &input.stored);
-        if batch.num_columns() != types.len() || stored.iter().any(|stored| *stored != Stored::Arrow) {
+        let lies = |stored: &Stored| matches!(stored, Stored::Arrow | Stored::Word);
+        if batch.num_columns() != types.len() || !stored.iter().all(lies) {
             return Err(Error::Internal(format!("a batch of {} columns for an input of {}", batch.num_columns(), types.len())));
         }
         let mut columns = Columns { columns: Vec::with_capacity(input.columns.len()), views: vec![], held: Held::new(arrays) };
-        for (column, ty) in batch.columns().iter().zip(types) {
-            columns.add(column, *ty, 0)?;
+        for ((column, ty), stored) in batch.columns().iter().zip(types).zip(stored) {
+            match stored {
+                Stored::Word => columns.columns.push(Column::word(column, *ty)?),
+                _ => columns.add(column, *ty, 0)?,
+            }
         }
         Ok(columns)
     }
@@ -98,6 +103,23 @@ impl Column {
             _ => vec![],
         };
         Column::Array { array, storage: ty.sql.storage(), buffers, origin }
+    }
+
+    /// A decimal in 8 bytes. One that comes in more, from a file that holds it so, is made narrow here.
+    fn word(array: &ArrayRef, ty: Type) -> Result<Self, Error> {
+        let SqlType::Decimal { precision, scale } = ty.sql else {
+            return Err(Error::Internal(format!("a column of {ty} in words of 8 bytes")));
+        };
+        let mut array = Arc::clone(array);
+        if *array.data_type() != DataType::Decimal64(precision, scale) {
+            let wide = adapt(&array, &arrow_type(ty.sql))?;
+            // Arrow's own cast takes the digits of the type for granted, and panics where a value has more.
+            let word = |value: i128| {
+                i64::try_from(value).map_err(|_| ArrowError::CastError(format!("Can't cast {value} to a decimal of 64 bits")))
+            };
+            array = Arc::new(wide.as_primitive::<Decimal128Type>().try_unary::<_, Int64Type, _>(word)?);
+        }
+        Ok(Column::Array { array, storage: Storage::Fixed(8), buffers: vec![], origin: 0 })
     }
 
     fn view(&self, first: usize) -> ColumnView {

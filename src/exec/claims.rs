@@ -87,7 +87,8 @@ mod tests {
         let claims = Claims::new(10_000, 3);
         let mut all: Vec<usize> = std::thread::scope(|scope| {
             let claims = &claims;
-            let tasks: Vec<_> = (0..4).map(|task| scope.spawn(move || std::iter::from_fn(|| claims.claim(task)).collect::<Vec<_>>())).collect();
+            let tasks: Vec<_> =
+                (0..4).map(|task| scope.spawn(move || std::iter::from_fn(|| claims.claim(task)).collect::<Vec<_>>())).collect();
             tasks.into_iter().flat_map(|task| task.join().unwrap()).collect()
         });
         all.sort_unstable();

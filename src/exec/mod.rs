@@ -4,6 +4,7 @@ mod cache;
 mod claims;
 mod compile;
 mod exchanges;
+mod files;
 mod metrics;
 mod node;
 mod output;

@@ -17,10 +17,11 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::future::{BoxFuture, FutureExt, Shared, try_join_all};
 use futures::stream::StreamExt;
 use stagefuse_ir::abi::ErrorCode;
-use stagefuse_ir::{Datum, EntityRef, Input, Source, Stage};
+use stagefuse_ir::{Datum, EntityRef, Input, InputDecl, Source, Stage};
 use stagefuse_runtime::{Error, Flow, MemoryBudget, Run, RunConfig, Sizes, TableCursor, WorkerGuard};
 
 use super::claims::Claims;
+use super::files;
 use super::metrics::Recorder;
 use super::node::replace_leaves;
 use super::top_k::Told;
@@ -67,6 +68,8 @@ pub(crate) struct Plan {
 pub(crate) struct Core {
     pub(crate) lowered: Arc<Lowered>,
     plan: Plan,
+    /// What the program's inputs come from, by input: leaves, or scans that stand for them.
+    scans: Vec<Arc<dyn ExecutionPlan>>,
     memory: Arc<Budget>,
     /// DataFusion's operators, once they have taken over.
     retreat: OnceLock<Result<Arc<dyn ExecutionPlan>, Arc<DataFusionError>>>,
@@ -126,6 +129,9 @@ impl Core {
         let claims = claims.collect();
         lowered.top_ks.iter().try_for_each(TopK::reset)?;
         let told = lowered.top_ks.iter().map(|_| Told::nothing()).collect();
+        let scan =
+            |(leaf, input): (&Arc<dyn ExecutionPlan>, &InputDecl)| files::scan(leaf, input, &context).unwrap_or_else(|| Arc::clone(leaf));
+        let scans = plan.children.iter().zip(program.inputs.values()).map(scan).collect();
         let run = RunConfig {
             program,
             engines,
@@ -141,6 +147,7 @@ impl Core {
         Ok(Arc::new(Core {
             lowered,
             plan,
+            scans,
             memory,
             retreat: OnceLock::new(),
             run,
@@ -369,11 +376,11 @@ impl Core {
     }
 
     pub(crate) fn input_partitions(&self, input: Input) -> usize {
-        self.plan.children[input.index()].output_partitioning().partition_count()
+        self.scans[input.index()].output_partitioning().partition_count()
     }
 
     pub(crate) fn stream(&self, input: Input, partition: usize) -> Result<SendableRecordBatchStream> {
-        self.plan.children[input.index()].execute(partition, Arc::clone(&self.context))
+        self.scans[input.index()].execute(partition, Arc::clone(&self.context))
     }
 
     /// Runs a piece of an in-memory input with the worker of a task, and yields what it emitted.

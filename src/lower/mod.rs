@@ -21,6 +21,7 @@ mod sort_merge_join;
 mod top_k;
 mod types;
 mod union;
+mod words;
 
 use std::sync::Arc;
 
@@ -48,6 +49,7 @@ pub(crate) use memory::Memory;
 pub(crate) use pipe::{Branch, Pipe};
 pub(crate) use top_k::TopK;
 pub(crate) use types::ir_type;
+pub(crate) use words::parquet_scan;
 
 /// What a subtree became.
 #[derive(Debug)]
@@ -112,6 +114,7 @@ pub fn lower(plan: &Arc<dyn ExecutionPlan>, config: &StagefuseConfig, names: &Ar
         passes::eliminate_dead(&mut program);
         passes::lift_opaque(&mut program);
     }
+    words::choose(&mut program, &lowering.children);
     passes::narrow(&mut program);
     passes::eliminate_dead(&mut program);
     if let Err(errors) = verifier::verify(&program) {

@@ -12,6 +12,8 @@
 //! error Divide by zero       -- instead of all others: every engine fails, and its message holds this text
 //! ```
 //!
+//! Under `cases/parquet` the tables `facts` and `dim` are Parquet files.
+//!
 //! A case is one or more such blocks; an SQL text ends where a line begins with one of the words above.
 
 /// One query of a case file.
@@ -27,6 +29,8 @@ pub struct Case {
     pub opaque: Option<usize>,
     pub fallback: Vec<String>,
     pub error: Option<String>,
+    /// Whether the tables are Parquet files, as they are under `cases/parquet`.
+    pub files: bool,
 }
 
 /// Reads a case file.

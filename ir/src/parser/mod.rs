@@ -386,6 +386,9 @@ impl<'a> Parser<'a> {
             self.expect(')')?;
             return Ok(Stored::Dictionary { entries });
         }
+        if self.eat_word("word")? {
+            return Ok(Stored::Word);
+        }
         Ok(Stored::Arrow)
     }
 

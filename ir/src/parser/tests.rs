@@ -5,7 +5,7 @@ const EVERYTHING: &str = r#"program {
   host0 "List(Int64)"
   host1 ""
   input0 "line\"item\n\u{7}ü" (int64, decimal(15,2):i64, utf8?)
-  input1 "" (date64, time_s?, time_ns, timestamp_ms, duration_us?, interval_months, decimal32(7,2), decimal64(18,-3), binary?)
+  input1 "" (date64, time_s?, time_ns, timestamp_ms, duration_us?, interval_months, decimal32(7,2), decimal64(18,-3), binary?, decimal(18,2)? word, decimal(3,1):i64 word)
   input2 "h" (host0?, int64) computed(boolean = opaque0(1), host1? = opaque0(2, 0)) handed
   input3 "" () computed(boolean = opaque0()) pinned
   lit0: decimal(15,-2) = -170141183460469231731687303715884105728

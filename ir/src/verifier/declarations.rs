@@ -32,6 +32,7 @@ pub(super) fn verify(program: &Program, errors: &mut Errors) {
                     int_fits(base.into(), held) && int_fits(last, held) && last <= i64::MAX.into()
                 }
                 Stored::Dictionary { entries } => ty.sql.default_repr() == Repr::Str && entries > 0,
+                Stored::Word => matches!(ty.sql, SqlType::Decimal { precision, .. } if precision <= 18),
             };
             errors.check(holds, Law::StoredColumns, || format!("{input}: a column of {ty} cannot lie as{stored}"));
         }

@@ -54,7 +54,8 @@
 //! 18. **Tracked tables.** A join table is tracked exactly if a probe marks its rows or a stage's source is its rows.
 //! 19. **Marking sinks.** The probe of a marking sink is of kind `semi` and marks the table's rows.
 //! 20. **Stored columns.** An input says of each column how it lies in a morsel: by offset only integers, dates and decimals, all of whose values from the
-//!     base on fit the type (decimals: 64 bits) and 64 bits with sign; by dictionary only text, of one entry at least.
+//!     base on fit the type (decimals: 64 bits) and 64 bits with sign; by dictionary only text, of one entry at least; as words only
+//!     decimals of at most 18 digits.
 //! 21. **Computed columns.** A computed column lies as Arrow has it, is of the type that its opaque expression declares, and takes columns before it, as the expression
 //!     declares its operands; its input is read by one stage.
 //! 22. **Handing over.** An input that is handed over is not pinned, lies as Arrow has it, and has one stage that hands rows to it and one, later, that reads it. A stage

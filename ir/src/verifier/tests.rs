@@ -750,6 +750,19 @@ fn handed(from: &str, to: &str) -> Vec<String> {
 }
 
 #[test]
+fn law_20_words() {
+    let (column, law) = ("decimal(20,2))\n  lit0", Law::StoredColumns);
+    keeps("input0 \"t\" (int64, decimal(15,2):i64,", "input0 \"t\" (int64, decimal(15,2):i64 word,");
+    breaks(column, "decimal(20,2) word)\n  lit0", law, &["input0: a column of decimal(20,2) cannot lie as word"]);
+    breaks(
+        "(int64, decimal(15,2):i64, utf8?, boolean?, float64, date32, uint32, decimal(20,2))\n  lit0",
+        "(int64 word, decimal(15,2):i64, utf8?, boolean?, float64, date32, uint32, decimal(20,2))\n  lit0",
+        law,
+        &["input0: a column of int64 cannot lie as word"],
+    );
+}
+
+#[test]
 fn law_21_computed_columns() {
     assert_eq!(handed("", ""), [""; 0]);
     let breaks = |from: &str, to: &str, message: &str| assert_eq!(handed(from, to), [format!("{message} (law 21)")], "{from} -> {to}");

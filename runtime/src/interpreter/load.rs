@@ -31,6 +31,7 @@ pub(crate) fn column(view: &ColumnView, ty: Type, stored: Stored, first: usize, 
         Stored::Arrow => {}
         Stored::Offset { base, .. } => return offsets(view, ty, stored.bytes(ty.sql), base, valid, (first, rows, map)),
         Stored::Dictionary { .. } => return dictionary(view, stored.bytes(ty.sql), valid, (first, rows, map)),
+        Stored::Word => return fixed!(i64),
     }
     match ty.sql.storage() {
         Storage::Bits => {

@@ -627,7 +627,8 @@ mod tests {
         let decl = GroupsDecl::new(vec![Type::new(SqlType::Int64, true)], accs);
         let layout = RowLayout::groups(&decl);
         let (key_field, count_field) = (&layout.fields[0], &layout.fields[1]);
-        let of = Merging { decl: &decl, literals: &PrimaryMap::new(), layout: &layout, hosts: &[], memory: &memory, arrays: &Arc::default() };
+        let of =
+            Merging { decl: &decl, literals: &PrimaryMap::new(), layout: &layout, hosts: &[], memory: &memory, arrays: &Arc::default() };
         // Two workers' rows: how many of the first's have keys of the second's, and the other way round. Nulls come to the second.
         for (strays, apart) in [(0, true), (1, true), (700, true), (3_000, false)] {
             let mut expected: HashMap<Option<i64>, i64> = HashMap::new();
