@@ -121,9 +121,11 @@ impl Core {
         let piece_rows = PIECE_MORSELS * plan.sizes.morsel_rows;
         let pieces: Vec<Vec<Piece>> =
             lowered.memory.iter().map(|memory| memory.as_ref().map(|memory| cut(memory, piece_rows)).unwrap_or_default()).collect();
+        // What a stage is handed has no pieces.
+        let pieces_of = |input: Input| pieces.get(input.index()).map_or(0, Vec::len);
         let claims = program.stages.iter().map(|(stage, decl)| match decl.source {
-            Source::Input { input, .. } if program.emits(stage) => Claims::new(pieces[input.index()].len(), outputs),
-            Source::Input { input, .. } => Claims::new(pieces[input.index()].len(), workers),
+            Source::Input { input, .. } if program.emits(stage) => Claims::new(pieces_of(input), outputs),
+            Source::Input { input, .. } => Claims::new(pieces_of(input), workers),
             Source::Groups(_) | Source::Join(..) | Source::Sort(_) => Claims::new(tables, workers),
         });
         let claims = claims.collect();
