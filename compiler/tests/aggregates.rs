@@ -35,9 +35,18 @@ struct State<T> {
     merge: fn(&mut Option<T>, &ArrayRef, usize),
 }
 
+impl<T> State<T> {
+    /// DataFusion's accumulators rely on it that each new group has a row in the call that tells of it.
+    fn tell(&mut self, groups: &[usize], total: usize) {
+        let new = self.values.len()..total;
+        assert!(new.into_iter().all(|group| groups.contains(&group)), "a group without a row is told of");
+        self.values.resize_with(total, || None);
+    }
+}
+
 impl<T: Send> HostAccumulator for State<T> {
     fn update(&mut self, args: &[ArrayRef], filter: Option<&BooleanArray>, groups: &[usize], total: usize) -> Result<(), HostError> {
-        self.values.resize_with(total, || None);
+        self.tell(groups, total);
         assert!(args.iter().all(|arg| arg.len() == groups.len()));
         for (row, group) in groups.iter().enumerate() {
             if filter.is_none_or(|filter| filter.is_valid(row) && filter.value(row)) && args.iter().all(|arg| arg.is_valid(row)) {
@@ -52,7 +61,7 @@ impl<T: Send> HostAccumulator for State<T> {
     }
 
     fn merge(&mut self, states: &[ArrayRef], groups: &[usize], total: usize) -> Result<(), HostError> {
-        self.values.resize_with(total, || None);
+        self.tell(groups, total);
         for (row, group) in groups.iter().enumerate().filter(|(row, _)| states[0].is_valid(*row)) {
             (self.merge)(&mut self.values[*group], &states[0], row);
         }

@@ -65,7 +65,8 @@ pub trait HostAggregate: Send + Sync + Debug {
 
 /// The state of a [`HostAggregate`] for all groups of one table, by their numbers.
 pub trait HostAccumulator: Send {
-    /// Adds rows: `args` are the arguments, `groups` says which group each row belongs to, of `total` groups so far. If there is a filter, only
+    /// Adds rows: `args` are the arguments, `groups` says which group each row belongs to, of `total` groups so far; groups that
+    /// are new to the state have a row in this call. If there is a filter, only
     /// rows count for which it is true.
     ///
     /// # Errors
@@ -78,7 +79,7 @@ pub trait HostAccumulator: Send {
     /// Whatever the host raises.
     fn state(&mut self) -> Result<Vec<ArrayRef>, HostError>;
 
-    /// Adds states that [`HostAccumulator::state`] yielded.
+    /// Adds states that [`HostAccumulator::state`] yielded, to groups as in [`HostAccumulator::update`].
     ///
     /// # Errors
     /// Whatever the host raises.

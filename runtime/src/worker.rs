@@ -287,10 +287,9 @@ impl Worker {
     /// Hands buffered operands to the host's functions; see the builtin `operands_flush`.
     pub(crate) fn flush_operands(&mut self, groups: usize) -> Result<(), Error> {
         let Some(table) = self.tables[groups].as_mut() else { return Ok(()) };
-        let total = table.rows();
         let Some(calls) = &mut table.calls else { return Ok(()) };
         let decl = &self.shared.program.groups[Groups::new(groups)];
-        calls.flush(decl, self.shared.group_layouts[groups].stride, total, &self.shared.memory, &self.shared.arrays)
+        calls.flush(decl, self.shared.group_layouts[groups].stride, &self.shared.memory, &self.shared.arrays)
     }
 
     /// Leaves an error; the first one stays.

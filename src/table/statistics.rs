@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int32Array, Int64Array, make_array};
-use arrow::datatypes::{DataType, IntervalUnit, Schema};
+use arrow::datatypes::{DataType, IntervalUnit, Schema, TimeUnit};
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, ScalarValue, Statistics};
 use stagefuse_runtime::{ColumnInfo, CompactTable};
@@ -27,7 +27,8 @@ const TEXT_BYTES: usize = 32;
 fn of_column(info: &ColumnInfo, data_type: &DataType) -> ColumnStatistics {
     // DataFusion's interval arithmetic negates bounds with a check: a query with a negation would fail while it is planned.
     let negatable = |value: i64| value != least(data_type);
-    let end = |value: fn((i64, i64)) -> i64| match info.range.and_then(|range| scalar(value(range), data_type)) {
+    let known = info.range.filter(|range| fits_nanoseconds(range.0, data_type) && fits_nanoseconds(range.1, data_type));
+    let end = |value: fn((i64, i64)) -> i64| match known.and_then(|range| scalar(value(range), data_type)) {
         Some(value) => Precision::Exact(value),
         None => Precision::Absent,
     };
@@ -38,6 +39,18 @@ fn of_column(info: &ColumnInfo, data_type: &DataType) -> ColumnStatistics {
         distinct_count: info.distinct.map_or(Precision::Absent, Precision::Exact),
         ..ColumnStatistics::new_unknown()
     }
+}
+
+/// Whether a point in time is one in nanoseconds, too: DataFusion casts the ends of a column so while it plans, with an error where they do not fit.
+fn fits_nanoseconds(number: i64, data_type: &DataType) -> bool {
+    let each = match data_type {
+        DataType::Date32 => 86_400_000_000_000,
+        DataType::Date64 | DataType::Timestamp(TimeUnit::Millisecond, _) => 1_000_000,
+        DataType::Timestamp(TimeUnit::Second, _) => 1_000_000_000,
+        DataType::Timestamp(TimeUnit::Microsecond, _) => 1_000,
+        _ => 1,
+    };
+    number.checked_mul(each).is_some()
 }
 
 /// The least number of a type with a sign, in as many bits; of others the least of 64.
@@ -87,5 +100,11 @@ mod tests {
         assert_eq!(least(&DataType::Int32), i64::from(i32::MIN));
         assert_eq!(least(&DataType::Date32), i64::from(i32::MIN));
         assert_eq!(least(&DataType::Int64), i64::MIN);
+    }
+
+    #[test]
+    fn the_last_day_that_nanoseconds_reach_is_in_2262() {
+        assert!(fits_nanoseconds(106_751, &DataType::Date32) && !fits_nanoseconds(106_752, &DataType::Date32));
+        assert!(!fits_nanoseconds(2_932_896, &DataType::Date32) && fits_nanoseconds(i64::MAX, &DataType::Int64));
     }
 }

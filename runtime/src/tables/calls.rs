@@ -29,6 +29,8 @@ pub(crate) struct Calls {
     accumulators: Vec<Box<dyn HostAccumulator>>,
     /// Groups of the buffered rows.
     groups: Vec<usize>,
+    /// Groups that the host has had rows of: it takes one that it is told of, and gets no row of, for one that has a value.
+    told: usize,
     /// Bytes of the accumulators that have been counted.
     held: usize,
 }
@@ -43,11 +45,11 @@ impl Calls {
     pub(crate) fn new(decl: &GroupsDecl, hosts: &[Arc<dyn HostAggregate>]) -> Result<Self, Error> {
         let types: Vec<Type> = std::iter::once(Type::new(SqlType::UInt64, false)).chain(decl.operands.iter().copied()).collect();
         let accumulators = decl.calls.iter().map(|call| start(call, hosts)).collect::<Result<_, _>>()?;
-        Ok(Calls { buffers: Buffers::new(&types), accumulators, groups: vec![], held: 0 })
+        Ok(Calls { buffers: Buffers::new(&types), accumulators, groups: vec![], told: 0, held: 0 })
     }
 
-    /// Hands the buffered rows to the host, of a table that has `total` groups by now, `stride` bytes apart.
-    pub(crate) fn flush(&mut self, decl: &GroupsDecl, stride: u32, total: usize, memory: &Memory, arrays: &Arrays) -> Result<(), Error> {
+    /// Hands the buffered rows to the host, of a table whose groups are `stride` bytes apart. The last group may have no row yet.
+    pub(crate) fn flush(&mut self, decl: &GroupsDecl, stride: u32, memory: &Memory, arrays: &Arrays) -> Result<(), Error> {
         let rows = self.buffers.take_rows();
         if rows == 0 {
             return Ok(());
@@ -55,13 +57,14 @@ impl Calls {
         self.groups.clear();
         // The first entry lies one stride into the table.
         self.groups.extend(self.buffers.words(0, rows).iter().map(|distance| (distance / u64::from(stride)) as usize - 1));
+        self.told = self.groups.iter().fold(self.told, |told, group| told.max(group + 1));
         let operands =
             decl.operands.iter().enumerate().map(|(i, ty)| self.buffers.array(i + 1, 0..rows, &arrays.arrow_type(ty.sql), arrays));
         let operands = operands.collect::<Result<Vec<_>, _>>()?;
         for (call, accumulator) in decl.calls.iter().zip(&mut self.accumulators) {
             let args: Vec<ArrayRef> = call.args.iter().map(|arg| Arc::clone(&operands[*arg])).collect();
             let filter: Option<&BooleanArray> = call.filter.map(|filter| operands[filter].as_boolean());
-            accumulator.update(&args, filter, &self.groups, total).map_err(Error::Opaque)?;
+            accumulator.update(&args, filter, &self.groups, self.told).map_err(Error::Opaque)?;
         }
         self.count(memory)
     }
@@ -143,12 +146,14 @@ pub(crate) struct Moves {
 /// Puts the results of calls into a merged table: `parts` are the states of the workers' tables, and which rows of them belong here.
 pub(crate) fn merge(of: Merging<'_>, target: &mut GroupTable, parts: &[(&[State], Moves)]) -> Result<(), Error> {
     let Merging { decl, layout, hosts, memory, .. } = of;
-    let total = target.rows();
     for (number, (call, field)) in decl.calls.iter().zip(call_fields(decl, layout)).enumerate() {
         let mut accumulator = start(call, hosts)?;
+        // Groups are numbered as they came; as in `Calls::told`.
+        let mut total = 0;
         for (states, moves) in parts.iter().filter(|(_, moves)| !moves.rows.is_empty()) {
             let state = states.get(number).ok_or_else(|| Error::Internal(format!("{call} has left no state")))?;
             let state = rows_of(state, &moves.rows)?;
+            total = moves.targets.iter().fold(total, |total, target| total.max(target + 1));
             accumulator.merge(&state, &moves.targets, total).map_err(Error::Opaque)?;
         }
         // The states are let go with the accumulator, at once; meanwhile they count.
