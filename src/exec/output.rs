@@ -77,8 +77,11 @@ pub(crate) fn output(core: Arc<Core>, breakers: Breakers, partition: usize) -> i
 impl Output {
     async fn next(&mut self) -> Result<Option<RecordBatch>> {
         loop {
-            let leaves = !self.ready.is_empty() || self.phase == Phase::Ended;
-            if leaves && !self.retreated && !self.core.may_leave() {
+            let leaves = match self.ready.is_empty() {
+                false => self.core.may_leave(),
+                true => self.phase != Phase::Ended || self.core.may_end(self.partition),
+            };
+            if !leaves && !self.retreated {
                 // Another partition's stages have failed: none of these rows counts.
                 self.retreat(Arc::new(DataFusionError::Internal("the stages of another partition failed".to_string())))?;
                 continue;
@@ -142,11 +145,11 @@ impl Output {
 
     /// Goes on with DataFusion's operators.
     fn retreat(&mut self, error: Arc<DataFusionError>) -> Result<()> {
-        let stream = self.core.retreat(error, self.partition)?;
+        let streams = self.core.retreat(error, self.partition)?;
         self.retreated = true;
         self.ready.clear();
         self.tasks.clear();
-        self.tasks.push_back(Task::Retreat(stream));
+        self.tasks.extend(streams.into_iter().map(Task::Retreat));
         self.phase = Phase::Last;
         Ok(())
     }
@@ -234,5 +237,84 @@ async fn step(core: &Core, task: &mut Task) -> Result<(Vec<RecordBatch>, bool)> 
             }
             Ok((emitted, false))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{Int64Array, RecordBatch};
+    use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+    use datafusion::catalog::streaming::StreamingTable;
+    use datafusion::common::Result;
+    use datafusion::execution::{SendableRecordBatchStream, SessionStateBuilder, TaskContext};
+    use datafusion::physical_plan::ExecutionPlanProperties;
+    use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+    use datafusion::physical_plan::streaming::PartitionStream;
+    use datafusion::prelude::{SessionConfig, SessionContext};
+    use futures::{StreamExt, TryStreamExt, stream};
+
+    use crate::rule::StagefuseBuilder;
+
+    /// A partition of one row.
+    #[derive(Debug)]
+    struct OneRow(RecordBatch);
+
+    impl PartitionStream for OneRow {
+        fn schema(&self) -> &SchemaRef {
+            self.0.schema_ref()
+        }
+
+        fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
+            Box::pin(RecordBatchStreamAdapter::new(self.0.schema(), stream::iter([Ok(self.0.clone())])))
+        }
+    }
+
+    /// A session with a table `numbers` that has a partition for each value, and a table `nothing`.
+    async fn session(mode: &str, values: &[i64]) -> SessionContext {
+        let mut config = SessionConfig::new().with_target_partitions(values.len());
+        config = config.with_option_extension(crate::StagefuseConfig::default());
+        config.options_mut().set("stagefuse.mode", mode).unwrap();
+        let state = SessionStateBuilder::new_with_default_features().with_config(config).with_stagefuse().build();
+        let context = SessionContext::new_with_state(state);
+        let schema = Arc::new(Schema::new(vec![Field::new("v", DataType::Int64, true)]));
+        let partition = |value: &i64| {
+            let batch = RecordBatch::try_new(Arc::clone(&schema), vec![Arc::new(Int64Array::from(vec![*value]))]).unwrap();
+            Arc::new(OneRow(batch)) as Arc<dyn PartitionStream>
+        };
+        let table = StreamingTable::try_new(Arc::clone(&schema), values.iter().map(partition).collect()).unwrap();
+        context.register_table("numbers", Arc::new(table)).unwrap();
+        context.sql("CREATE TABLE nothing AS SELECT 1 AS x WHERE false").await.unwrap().collect().await.unwrap();
+        context
+    }
+
+    #[tokio::test]
+    async fn partitions_that_ended_without_rows_do_not_keep_datafusion_from_taking_over() {
+        // DataFusion does not come to the filter, since the other side of the join is empty; the stages fail in the last partition.
+        let sql = "SELECT n.v FROM nothing CROSS JOIN (SELECT v FROM numbers WHERE 10 / (v - 1000) > 0) n";
+        for mode in ["off", "compiled", "interpreted"] {
+            let context = session(mode, &[2, 3, 1000]).await;
+            let plan = context.sql(sql).await.unwrap().create_physical_plan().await.unwrap();
+            let partitions = plan.output_partitioning().partition_count();
+            let mut rows = 0;
+            // One after the other: the first ones have ended before the last one starts.
+            for partition in 0..partitions {
+                let batches: Result<Vec<_>> = plan.execute(partition, context.task_ctx()).unwrap().try_collect().await;
+                rows += batches.unwrap_or_else(|error| panic!("{mode}: {error}")).iter().map(RecordBatch::num_rows).sum::<usize>();
+            }
+            assert_eq!((partitions, rows), (3, 0), "{mode}");
+        }
+    }
+
+    #[tokio::test]
+    async fn rows_that_have_left_keep_datafusion_from_taking_over() {
+        let context = session("compiled", &[2, 3, 1000]).await;
+        let sql = "SELECT CAST(v AS DECIMAL(3,2)) AS d FROM numbers";
+        let plan = context.sql(sql).await.unwrap().create_physical_plan().await.unwrap();
+        let mut first = plan.execute(0, context.task_ctx()).unwrap();
+        assert_eq!(first.next().await.unwrap().unwrap().num_rows(), 1);
+        let mut last = plan.execute(2, context.task_ctx()).unwrap();
+        assert!(last.next().await.unwrap().is_err());
     }
 }

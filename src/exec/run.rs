@@ -1,7 +1,7 @@
 //! One execution of a node: pipeline breakers run first, driven by whichever output partition is polled; then partitions stream.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::Schema;
@@ -13,6 +13,7 @@ use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::ColumnarValue;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::execution_plan::reset_plan_states;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::future::{BoxFuture, FutureExt, Shared, try_join_all};
 use futures::stream::StreamExt;
@@ -33,10 +34,15 @@ use crate::profile::{self, Work};
 /// Most morsels of a piece of an in-memory input, the unit that workers claim.
 const PIECE_MORSELS: usize = 4;
 
-/// States of [`Core`]'s `left`.
-const NOTHING_LEFT: u8 = 0;
-const ROWS_LEFT: u8 = 1;
-const STARTED_OVER: u8 = 2;
+/// What has left a node.
+enum Left {
+    /// No row; these output partitions have ended.
+    Nothing { ended: Vec<usize> },
+    /// Rows of the stages: DataFusion's operators cannot take over any more.
+    Rows,
+    /// DataFusion's operators have taken over: rows of the stages may not follow.
+    StartedOver,
+}
 
 /// The outcome of the pipeline breakers; an error is shared by all output partitions.
 pub(crate) type Outcome = Result<(), Arc<DataFusionError>>;
@@ -88,8 +94,8 @@ pub(crate) struct Core {
     stopped: Vec<AtomicBool>,
     /// Output partitions that have not done their part of the emitting stages.
     pub(crate) remaining: AtomicUsize,
-    /// Whether rows have left the node, or the query has started over.
-    left: AtomicU8,
+    /// What has left the node so far.
+    left: Mutex<Left>,
     /// Why stages have failed, where DataFusion's operators may take over.
     reason: OnceLock<FallbackReason>,
     outcome: OnceLock<Outcome>,
@@ -161,7 +167,7 @@ impl Core {
             claims,
             stopped: (0..stages).map(|_| AtomicBool::new(false)).collect(),
             remaining: AtomicUsize::new(outputs),
-            left: AtomicU8::new(NOTHING_LEFT),
+            left: Mutex::new(Left::Nothing { ended: vec![] }),
             reason: OnceLock::new(),
             outcome: OnceLock::new(),
             told,
@@ -185,36 +191,56 @@ impl Core {
         Some(futures::future::ready(outcome).boxed().shared())
     }
 
-    /// Whether rows of the stages may leave the node, or a partition end: not once DataFusion's operators have taken over, and they cannot take over
-    /// any more after that.
+    /// Whether rows of the stages may leave the node: not once DataFusion's operators have taken over, and they cannot take over any more after that.
     pub(crate) fn may_leave(&self) -> bool {
-        match self.left.compare_exchange(NOTHING_LEFT, ROWS_LEFT, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => true,
-            Err(state) => state == ROWS_LEFT,
+        let mut left = self.left();
+        if matches!(*left, Left::Nothing { .. }) {
+            *left = Left::Rows;
         }
+        matches!(*left, Left::Rows)
     }
 
-    /// Whether the query can start over: no row has left the node. None will from now on, other than DataFusion's.
-    pub(crate) fn may_start_over(&self) -> bool {
-        match self.left.compare_exchange(NOTHING_LEFT, STARTED_OVER, Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => true,
-            Err(state) => state == STARTED_OVER,
+    /// Whether an output partition may end with what has left it: not once DataFusion's operators have taken over.
+    pub(crate) fn may_end(&self, partition: usize) -> bool {
+        match &mut *self.left() {
+            Left::Nothing { ended } => ended.push(partition),
+            Left::Rows => {}
+            Left::StartedOver => return false,
         }
+        true
+    }
+
+    /// Starts the query over, where no row has left the node; none will from now on, other than DataFusion's. Gives the output partitions that have
+    /// ended: their rows, if DataFusion has any, are the caller's to bring.
+    fn start_over(&self) -> Option<Vec<usize>> {
+        let mut left = self.left();
+        let ended = match &mut *left {
+            Left::Nothing { ended } => std::mem::take(ended),
+            Left::StartedOver => vec![],
+            Left::Rows => return None,
+        };
+        *left = Left::StartedOver;
+        Some(ended)
+    }
+
+    fn left(&self) -> MutexGuard<'_, Left> {
+        self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A partition of the same rows from DataFusion's own operators, for when stages have failed and no row has left the node: those spill to disk where
     /// stages run out of memory, sum in wider types, and may not evaluate an expression that failed (a join whose table is empty does not look at
-    /// the other side's keys).
+    /// the other side's keys). Whoever is first gets the partitions as well that have ended without a row.
     ///
     /// # Errors
     /// `error` again, where DataFusion would fare no better; or what stopped its operators from starting.
-    pub(crate) fn retreat(&self, error: Arc<DataFusionError>, partition: usize) -> Result<SendableRecordBatchStream> {
+    pub(crate) fn retreat(&self, error: Arc<DataFusionError>, partition: usize) -> Result<Vec<SendableRecordBatchStream>> {
         // What failed is a leaf, unless a stage left a reason. Its error stays, since nobody knows what the leaf would yield a second time; but an expression
         // that fails below is one that DataFusion may never come to, such as that of a join's other side where this one is empty.
         let Some(reason) = self.reason.get().cloned().or_else(|| of_expression(&error)) else { return Err(alone(error)) };
-        if self.plan.strict || !self.may_start_over() {
+        if self.plan.strict {
             return Err(alone(error));
         }
+        let Some(ended) = self.start_over() else { return Err(alone(error)) };
         let start_over = || {
             tracing::debug!(%reason, "DataFusion's operators take over");
             self.recorder.retreat(reason.clone());
@@ -223,7 +249,12 @@ impl Core {
             reset_plan_states(replace_leaves(&self.plan.original, &self.lowered.children, &self.plan.children)?)
         };
         let plan = self.retreat.get_or_init(|| start_over().map_err(Arc::new)).clone().map_err(DataFusionError::Shared)?;
-        plan.execute(partition, Arc::clone(&self.context))
+        let mut streams = vec![plan.execute(partition, Arc::clone(&self.context))?];
+        for partition in ended {
+            let stream = plan.execute(partition, Arc::clone(&self.context))?;
+            streams.push(if plan.output_ordering().is_some() { without_rows(stream, Arc::clone(&error)) } else { stream });
+        }
+        Ok(streams)
     }
 
     /// An error of a stage, in DataFusion's form; where DataFusion's operators may do better, the reason is noted.
@@ -474,6 +505,16 @@ fn of_expression(error: &DataFusionError) -> Option<FallbackReason> {
 /// An error that nobody else holds, as it came; or shared.
 fn alone(error: Arc<DataFusionError>) -> DataFusionError {
     Arc::try_unwrap(error).unwrap_or_else(DataFusionError::Shared)
+}
+
+/// A partition of an ordered plan that has ended without a row: one row after all would be out of order among another partition's.
+fn without_rows(stream: SendableRecordBatchStream, error: Arc<DataFusionError>) -> SendableRecordBatchStream {
+    let schema = stream.schema();
+    let checked = stream.map(move |batch| match batch? {
+        batch if batch.num_rows() > 0 => Err(DataFusionError::Shared(Arc::clone(&error))),
+        batch => Ok(batch),
+    });
+    Box::pin(RecordBatchStreamAdapter::new(schema, checked))
 }
 
 /// The values of the program's parameters, which are known by now.
