@@ -69,7 +69,8 @@ impl Lines {
         };
         let number = self.nodes;
         self.nodes += 1;
-        let text = format!("CompiledExec {number}: {} stages", node.program().stages.len());
+        let stages = node.program().stages.len();
+        let text = format!("CompiledExec {number}: {stages} {}", if stages == 1 { "stage" } else { "stages" });
         self.all.push(PlanLine { depth, text, node: Some(number), leaf: None, is_node: true, rows });
         // Nodes are numbered outermost first, and from the first child to the last.
         let mut below = vec![];
