@@ -134,6 +134,14 @@ fn a_terminal_edits_completes_and_cancels() {
     terminal.send("select long_col\t from word;\r");
     terminal.expect("| long_column_name |");
     terminal.expect("stagefuse> ");
+    // After SET there are settings only; what is shared is filled in, and the rest is listed at once.
+    terminal.send("set sta\tmax_f\t = 33;\r");
+    terminal.expect("stagefuse> ");
+    terminal.send("show stagefuse.m\t");
+    terminal.expect("stagefuse.max_code_bytes");
+    terminal.send("ax_f\t;\r");
+    terminal.expect("| 33 ");
+    terminal.expect("stagefuse> ");
     terminal.send("\\nonsense\r");
     terminal.expect("error: there is no command \\nonsense");
     terminal.expect("stagefuse> ");

@@ -36,6 +36,9 @@ impl Completer for Helper {
         if word.is_empty() {
             return Ok((at, vec![]));
         }
+        if is_setting(&before[..start]) {
+            return Ok((start, self.names.settings_starting_with(word)));
+        }
         let names = self.names.starting_with(word);
         if names.is_empty()
             && let Some((_, column)) = word.rsplit_once('.')
@@ -65,6 +68,12 @@ impl Highlighter for Helper {
     fn highlight_char(&self, _: &str, _: usize, _: CmdKind) -> bool {
         true
     }
+}
+
+/// Whether what follows a text is the name of a setting.
+fn is_setting(before: &str) -> bool {
+    let statement = before.rsplit(';').next().unwrap_or_default().trim();
+    ["SET", "RESET", "SHOW"].iter().any(|word| statement.eq_ignore_ascii_case(word))
 }
 
 /// Whether a text can be run: a command, nothing, or statements up to a last semicolon.
@@ -116,6 +125,12 @@ mod tests {
         for text in ["SELECT 1", "SELECT ';'", "SELECT 'open;", "SELECT 1; SELECT", "SELECT 1 -- ;"] {
             assert!(!is_complete(text), "{text}");
         }
+    }
+
+    #[test]
+    fn settings_follow_set() {
+        assert!(is_setting("SET ") && is_setting("select 1; show  ") && is_setting("reset\n"));
+        assert!(!is_setting("SELECT ") && !is_setting("SET a = ") && !is_setting(""));
     }
 
     #[test]

@@ -93,7 +93,8 @@ impl Shell {
     /// Talks to whoever sits at the terminal.
     fn talk(mut self) -> Result<(), Failure> {
         interrupt::listen();
-        let config = Config::builder().completion_type(CompletionType::List).auto_add_history(false).build();
+        let config =
+            Config::builder().completion_type(CompletionType::List).completion_show_all_if_ambiguous(true).auto_add_history(false).build();
         let mut editor: Editor<Helper, FileHistory> = Editor::with_config(config).map_err(Failure::new)?;
         editor.set_helper(Some(Helper::default()));
         let history = history_file();

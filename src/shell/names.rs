@@ -79,7 +79,10 @@ const KEYWORDS: &[&str] = &[
 
 /// What a word can become.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Names(Vec<String>);
+pub(super) struct Names {
+    all: Vec<String>,
+    settings: Vec<String>,
+}
 
 impl Names {
     /// The names of a session: keywords, tables, columns, settings, functions.
@@ -100,21 +103,27 @@ impl Names {
             }
         }
         names.extend(tables);
-        names.extend(context.state().config_options().entries().into_iter().map(|entry| entry.key));
+        let mut settings: Vec<String> = context.state().config_options().entries().into_iter().map(|entry| entry.key).collect();
+        settings.sort();
+        names.extend(settings.iter().cloned());
         names.extend(context.state().scalar_functions().keys().cloned());
         names.extend(context.state().aggregate_functions().keys().cloned());
         names.sort();
         names.dedup();
-        Names(names)
+        Names { all: names, settings }
+    }
+
+    /// The settings that begin with a word.
+    pub(super) fn settings_starting_with(&self, word: &str) -> Vec<String> {
+        self.settings.iter().filter(|name| begins(name, word)).cloned().collect()
     }
 
     /// The names that begin with a word, whatever the case.
     pub(super) fn starting_with(&self, word: &str) -> Vec<String> {
-        let begins = |name: &&String| name.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
         let lower = word.chars().any(char::is_lowercase);
         // A keyword is written as the word was begun.
         let written = |name: &String| if lower && KEYWORDS.contains(&name.as_str()) { name.to_lowercase() } else { name.clone() };
-        self.0.iter().filter(begins).map(written).collect()
+        self.all.iter().filter(|name| begins(name, word)).map(written).collect()
     }
 
     /// Whether a word is one of SQL's.
@@ -123,13 +132,17 @@ impl Names {
     }
 }
 
+fn begins(name: &str, word: &str) -> bool {
+    name.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn words_are_completed_in_their_own_case() {
-        let names = Names(vec!["SELECT".into(), "SET".into(), "Segment".into(), "l_shipdate".into()]);
+        let names = Names { all: vec!["SELECT".into(), "SET".into(), "Segment".into(), "l_shipdate".into()], settings: vec![] };
         assert_eq!(names.starting_with("se"), ["select", "set", "Segment"]);
         assert_eq!(names.starting_with("SEL"), ["SELECT"]);
         assert_eq!(names.starting_with("l_"), ["l_shipdate"]);
