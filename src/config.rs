@@ -248,6 +248,8 @@ settings! {
         fallback: Switch = Switch(true),
         /// Whether code that was compiled for the same program before is used again.
         code_cache: Switch = Switch(true),
+        /// Whether the interpreter begins a query while its stages are compiled, which then go on native. In mode 'auto' only.
+        compile_ahead: Switch = Switch(true),
         /// How many statements over cached tables keep their plan for when the same text comes again; 0 for none. Of a `Session` only.
         plan_cache: Number = Number(256),
         /// Whether inner and semi joins are put in the order that samples and statistics of the tables suggest.

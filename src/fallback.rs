@@ -57,6 +57,11 @@ pub enum FallbackReason {
         /// Fewer than this are interpreted.
         limit: usize,
     },
+    /// Mode `auto`: the stage had read all its rows before it was compiled; see `stagefuse.compile_ahead`.
+    EndedAhead {
+        /// Rows.
+        rows: u64,
+    },
     /// Mode `interpreted`.
     Requested,
     /// The stages took more memory than the session allows; DataFusion's operators, which can spill to disk, took over.
@@ -73,7 +78,7 @@ pub enum FallbackReason {
 impl FallbackReason {
     /// Whether the stage could have been compiled and it was chosen not to.
     pub fn is_choice(&self) -> bool {
-        matches!(self, FallbackReason::TinyInput { .. } | FallbackReason::Requested)
+        matches!(self, FallbackReason::TinyInput { .. } | FallbackReason::EndedAhead { .. } | FallbackReason::Requested)
     }
 
     /// Why the stage is not native.
@@ -92,6 +97,7 @@ impl FallbackReason {
             FallbackReason::Unsupported { what } => format!("the compiler does not support {what}"),
             FallbackReason::Backend { message } => format!("the code generator failed: {message}"),
             FallbackReason::TinyInput { rows, limit } => format!("the input has {rows} rows, fewer than {limit}"),
+            FallbackReason::EndedAhead { rows } => format!("the stage was still being compiled when its {rows} rows had been read"),
             FallbackReason::OutOfMemory => {
                 "the stages ran out of memory, and DataFusion's operators, which can spill, took over".to_string()
             }
@@ -112,6 +118,9 @@ impl FallbackReason {
             FallbackReason::Unsupported { .. } => "rewrite that part of the query to have the stage compiled",
             FallbackReason::Backend { .. } => "please report this; stagefuse.mode = 'interpreted' avoids it",
             FallbackReason::TinyInput { .. } => "stagefuse.mode = 'compiled' compiles it all the same",
+            FallbackReason::EndedAhead { .. } => {
+                "run the query again, now that there is code, or wait for it with stagefuse.compile_ahead = false"
+            }
             FallbackReason::OutOfMemory => "raise datafusion.runtime.memory_limit",
             FallbackReason::Failed { .. } => "exclude those rows ahead of it",
             FallbackReason::Overflow => "cast to a wider type before adding up",
@@ -131,6 +140,7 @@ impl FallbackReason {
             FallbackReason::Backend { message: text() },
             FallbackReason::TinyInput { rows: 3, limit: 4096 },
             FallbackReason::Requested,
+            FallbackReason::EndedAhead { rows: 77 },
             FallbackReason::OutOfMemory,
             FallbackReason::Failed { message: text() },
             FallbackReason::Overflow,
@@ -144,11 +154,12 @@ impl FallbackReason {
             FallbackReason::Backend { .. } => 4,
             FallbackReason::TinyInput { .. } => 5,
             FallbackReason::Requested => 6,
-            FallbackReason::OutOfMemory => 7,
-            FallbackReason::Failed { .. } => 8,
-            FallbackReason::Overflow => 9,
+            FallbackReason::EndedAhead { .. } => 7,
+            FallbackReason::OutOfMemory => 8,
+            FallbackReason::Failed { .. } => 9,
+            FallbackReason::Overflow => 10,
         };
-        assert!(all.iter().map(number).eq(0..10), "an example for each reason, in order");
+        assert!(all.iter().map(number).eq(0..11), "an example for each reason, in order");
         all
     }
 }
@@ -172,6 +183,7 @@ mod tests {
             FallbackReason::Unsupported { .. } => "Unsupported",
             FallbackReason::Backend { .. } => "Backend",
             FallbackReason::TinyInput { .. } => "TinyInput",
+            FallbackReason::EndedAhead { .. } => "EndedAhead",
             FallbackReason::Requested => "Requested",
             FallbackReason::OutOfMemory => "OutOfMemory",
             FallbackReason::Failed { .. } => "Failed",

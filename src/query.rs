@@ -99,7 +99,7 @@ impl Query {
             Form::Html => Ok(vec![("html".to_string(), self.reported(effort).await?.html())]),
             Form::Json => Ok(vec![("json".to_string(), format!("{:#}", self.reported(effort).await?.json()))]),
             Form::Text | Form::Verbose | Form::Dump(_) => {
-                let plan = self.physical().await?;
+                let plan = self.compiled().await?;
                 match effort {
                     Effort::Plan => Ok(explain::sections(&plan, form, false)),
                     Effort::Analyze => {
@@ -140,6 +140,13 @@ impl Query {
         Ok(self.planned.physical().await?)
     }
 
+    /// A physical plan whose stages have been compiled: who looks at them wants to see the code run, and compiling is not running.
+    async fn compiled(&self) -> Result<Arc<dyn ExecutionPlan>, Error> {
+        let plan = self.physical().await?;
+        explain::compile(&plan);
+        Ok(plan)
+    }
+
     /// The columns of the answer. `EXPLAIN CODEGEN` has others than the query that it explains.
     pub fn schema(&self) -> SchemaRef {
         match self.last().as_ref() {
@@ -173,7 +180,7 @@ impl Query {
     /// # Errors
     /// What planning and running raise.
     pub async fn explain_analyze(&self) -> Result<String, Error> {
-        let plan = self.physical().await?;
+        let plan = self.compiled().await?;
         self.run(Arc::clone(&plan)).await?;
         Ok(explain::overview(&plan, true))
     }
@@ -244,8 +251,7 @@ impl Query {
         match effort {
             Effort::Plan => {}
             Effort::Analyze => {
-                // Compiled ahead, so that compiling does not count as running.
-                explain::compiled_nodes(&physical).into_iter().for_each(|node| drop(node.stages()));
+                explain::compile(&physical);
                 let start = Instant::now();
                 self.run(Arc::clone(&physical)).await?;
                 times.run = Some(start.elapsed());

@@ -1,5 +1,6 @@
 //! Sessions, settings and the node's behaviour as a DataFusion operator.
 
+mod ahead;
 mod fallbacks;
 mod profiles;
 

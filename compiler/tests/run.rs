@@ -1,7 +1,7 @@
 //! Compiled stages over real batches, against expectations computed here by other means. Cranelift's verifier is on.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::{ArrayRef, AsArray, Date32Array, Decimal128Array, Int64Array, RecordBatch, StringViewArray};
 use arrow::datatypes::{DataType, Decimal128Type, Field, Int32Type, Int64Type, Schema};
@@ -441,4 +441,39 @@ fn dropped_code_is_freed() {
         // A leak of one page a cycle would be 4 MB.
         assert!(after < before + 3_000_000, "resident memory grew from {before} to {after} bytes");
     }
+}
+
+#[test]
+fn a_stage_goes_on_native_once_it_is_compiled() {
+    let text = "program {\ninput0 \"t\" (int64)\noutput (int64)\ns0 \"scan\" {\nsource input0 (v0: int64)\nv1: int64 = add v0, v0\nemit (v1)\n}\n}";
+    let program = Arc::new(stagefuse_ir::parser::parse(text).unwrap());
+    let code = compiled(&program, false).remove(0);
+    let schema = Schema::new(vec![Field::new("x", DataType::Int64, false)]);
+    let awaited = Arc::new(OnceLock::new());
+    let run = Run::new(RunConfig {
+        host_types: vec![],
+        program: Arc::clone(&program),
+        engines: vec![Engine::Awaited(Arc::clone(&awaited))],
+        opaques: vec![],
+        aggregates: vec![],
+        params: vec![],
+        schema: Arc::new(schema.clone()),
+        partitions: 1,
+        memory: Arc::new(Unlimited),
+    })
+    .unwrap();
+    let stage = program.stages.keys().next().unwrap();
+    let mut worker = run.worker();
+    let mut doubled = vec![];
+    for (values, ahead) in [(vec![1, 2, 3], 3), (vec![4, 5], 3), (vec![6], 3)] {
+        let batch = RecordBatch::try_new(Arc::new(schema.clone()), vec![Arc::new(Int64Array::from(values))]).unwrap();
+        run.run_batch(stage, &mut worker, &batch).unwrap();
+        for batch in worker.take_output() {
+            doubled.extend(batch.column(0).as_primitive::<Int64Type>().values().to_vec());
+        }
+        assert_eq!(run.metrics(stage).rows_ahead, ahead);
+        let _ = awaited.set(Engine::Native { function: code.function(), owner: Arc::new(code.clone()) });
+    }
+    assert_eq!(doubled, [2, 4, 6, 8, 10, 12]);
+    assert_eq!(run.metrics(stage).rows_in, 6);
 }

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::fmt::Debug;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::{ArrayRef, BooleanArray};
 use arrow::datatypes::{DataType, SchemaRef};
@@ -23,6 +23,18 @@ pub enum Engine {
     },
     /// By the vectorised interpreter.
     Interpreted,
+    /// By the interpreter, until whoever compiles the stage puts another engine here: the next morsels run on that.
+    Awaited(Arc<OnceLock<Engine>>),
+}
+
+impl Engine {
+    /// What the next morsel runs on, and whether the stage is still being compiled.
+    pub(crate) fn now(&self) -> (&Engine, bool) {
+        match self {
+            Engine::Awaited(engine) => engine.get().map_or((&Engine::Interpreted, true), |engine| (engine.now().0, false)),
+            known => (known, false),
+        }
+    }
 }
 
 /// An expression that the IR has no operation for: the host evaluates it, on whole columns.

@@ -47,6 +47,8 @@ pub struct StageMetrics {
     pub opaque_expressions: usize,
     /// Rows that its source yielded.
     pub rows_in: u64,
+    /// Rows of these that the interpreter took while a native stage was still being compiled (`stagefuse.compile_ahead`).
+    pub rows_ahead: u64,
     /// Rows that it emitted or left in its table.
     pub rows_out: u64,
     /// Time in its function, summed over all workers.
@@ -77,6 +79,7 @@ impl Recorder {
                 sums.resize(i + 1, Default::default());
             }
             sums[i].rows_in += stage.rows_in;
+            sums[i].rows_ahead += stage.rows_ahead;
             sums[i].rows_out += stage.rows_out;
             sums[i].nanos += stage.nanos;
         }
@@ -99,7 +102,10 @@ impl Recorder {
             let sum = recorded.stages.get(i).copied().unwrap_or_default();
             let (engine, fallback) = match (&recorded.retreat, prepared.fallback()) {
                 (Some(reason), _) => (EngineKind::DataFusion, Some(reason.clone())),
-                (None, Some(reason)) => (EngineKind::Interpreted, Some(reason.clone())),
+                (None, Some(reason)) => (EngineKind::Interpreted, Some(reason)),
+                (None, None) if sum.rows_in > 0 && sum.rows_ahead >= sum.rows_in => {
+                    (EngineKind::Interpreted, Some(FallbackReason::EndedAhead { rows: sum.rows_ahead }))
+                }
                 (None, None) => (EngineKind::Native, None),
             };
             StageMetrics {
@@ -108,6 +114,7 @@ impl Recorder {
                 fallback,
                 opaque_expressions: program.opaque_expressions(decl),
                 rows_in: sum.rows_in,
+                rows_ahead: sum.rows_ahead,
                 rows_out: sum.rows_out,
                 nanos: sum.nanos,
                 compile_time: prepared.compile_time(),
@@ -145,6 +152,7 @@ pub(crate) fn metrics_set(program: &Program, stages: &[StageMetrics], lowering: 
         let labels: Vec<Label> = labels.into_iter().chain(fallback).collect();
         let values = [
             MetricValue::Count { name: name("rows_in"), count: count(stage.rows_in) },
+            MetricValue::Count { name: name("rows_ahead"), count: count(stage.rows_ahead) },
             MetricValue::Count { name: name("rows_out"), count: count(stage.rows_out) },
             MetricValue::Time { name: name(&format!("{}_time", stage.engine)), time: time(Duration::from_nanos(stage.nanos)) },
             MetricValue::Time { name: name("compile_time"), time: time(stage.compile_time) },

@@ -204,17 +204,17 @@ impl CompiledExec {
 
     /// Where the stages' machine code lies.
     pub(crate) fn code(&self) -> NodeCode {
-        let of_stage = |prepared: &Prepared| prepared.outcome.as_ref().map(|stage| stage.ranges().to_vec()).unwrap_or_default();
+        let of_stage = |prepared: &Prepared| prepared.compiled().map(|stage| stage.ranges().to_vec()).unwrap_or_default();
         NodeCode { program: Arc::as_ptr(self.program()) as usize, stages: self.prepared().iter().map(of_stage).collect() }
     }
 
     fn prepared(&self) -> &[Prepared] {
-        self.prepare(1)
+        self.prepared.get_or_init(|| prepare(&self.lowered, &self.config, 1, false))
     }
 
-    /// The stages, compiled by at most so many threads where that has not been done yet.
+    /// The stages, being compiled by at most so many threads where that has not been done yet.
     fn prepare(&self, threads: usize) -> &[Prepared] {
-        self.prepared.get_or_init(|| prepare(&self.lowered, &self.config, threads))
+        self.prepared.get_or_init(|| prepare(&self.lowered, &self.config, threads, true))
     }
 
     /// How long the node's first execution took to choose the engines of stages and to compile, by the clock.

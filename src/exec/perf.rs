@@ -45,7 +45,7 @@ pub(super) fn name(program: &Program, prepared: &[Prepared], perf: Perf) {
     let named = named.get_or_insert_default();
     let mut functions = vec![];
     for ((stage, decl), prepared) in program.stages.iter().zip(prepared) {
-        let ranges = prepared.outcome.as_ref().map(|stage| stage.ranges()).unwrap_or_default();
+        let ranges = prepared.compiled().map(|stage| stage.ranges()).unwrap_or_default();
         for (part, range) in ranges.iter().enumerate() {
             let part = if part == 0 { String::new() } else { format!(" part {part}") };
             // A line of the map is a name: no line breaks.

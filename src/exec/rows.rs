@@ -56,7 +56,10 @@ impl RowsProcessed {
         if let Some(node) = plan.downcast_ref::<CompiledExec>() {
             for stage in node.stages() {
                 match stage.engine {
-                    EngineKind::Native => self.native += stage.rows_in,
+                    EngineKind::Native => {
+                        self.native += stage.rows_in.saturating_sub(stage.rows_ahead);
+                        self.interpreted += stage.rows_ahead;
+                    }
                     EngineKind::Interpreted => self.interpreted += stage.rows_in,
                     EngineKind::DataFusion => self.datafusion += stage.rows_in,
                 }

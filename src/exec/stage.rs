@@ -9,47 +9,64 @@ use stagefuse_compiler::{CompileError, CompiledStage, Options};
 use stagefuse_ir::{EntityRef, Op, PrimaryMap, Program, Region, Sink, Source, Stage, StageDecl, StmtKind};
 use stagefuse_runtime::{Engine, builtins};
 
+use super::compile::Compiling;
 use super::{cache, compile, perf};
-use crate::config::{Mode, OptLevel, StagefuseConfig, TINY_INPUT_ROWS};
+use crate::config::{Mode, OptLevel, Perf, StagefuseConfig, TINY_INPUT_ROWS};
 use crate::fallback::FallbackReason;
 use crate::lower::Lowered;
 
-/// A stage that is ready to run.
-pub(crate) struct Prepared {
+/// A stage whose engine has been chosen.
+pub(crate) enum Prepared {
     /// The compiled stage, or why there is none.
-    pub(crate) outcome: Result<CompiledStage, FallbackReason>,
+    Known(Result<CompiledStage, FallbackReason>),
+    /// It is compiled for this query, perhaps while it runs.
+    Compiling { work: Arc<Compiling>, place: usize },
 }
 
 impl Prepared {
+    /// What it runs on from now on.
     pub(crate) fn engine(&self) -> Engine {
-        match &self.outcome {
-            Ok(stage) => Engine::Native { function: stage.function(), owner: Arc::new(stage.clone()) },
-            Err(_) => Engine::Interpreted,
+        match self {
+            Prepared::Known(Ok(stage)) => compile::native(stage),
+            Prepared::Known(Err(_)) => Engine::Interpreted,
+            Prepared::Compiling { work, place } => work.engine(*place),
         }
     }
 
-    pub(crate) fn fallback(&self) -> Option<&FallbackReason> {
-        self.outcome.as_ref().err()
+    /// The compiled stage, once it is.
+    pub(crate) fn compiled(&self) -> Option<&CompiledStage> {
+        match self {
+            Prepared::Known(outcome) => outcome.as_ref().ok(),
+            Prepared::Compiling { work, place } => work.outcome(*place).as_ref().ok(),
+        }
+    }
+
+    /// Why there is no compiled stage, once that is known.
+    pub(crate) fn fallback(&self) -> Option<FallbackReason> {
+        match self {
+            Prepared::Known(outcome) => outcome.as_ref().err().cloned(),
+            Prepared::Compiling { work, place } => work.outcome(*place).as_ref().err().map(reason_of),
+        }
     }
 
     pub(crate) fn compile_time(&self) -> Duration {
-        self.outcome.as_ref().map(CompiledStage::compile_time).unwrap_or_default()
+        self.compiled().map(CompiledStage::compile_time).unwrap_or_default()
     }
 
     pub(crate) fn code_bytes(&self) -> usize {
-        self.outcome.as_ref().map(CompiledStage::code_bytes).unwrap_or_default()
+        self.compiled().map(CompiledStage::code_bytes).unwrap_or_default()
     }
 }
 
-/// Chooses an engine for every stage, and compiles, with at most so many threads.
-pub(crate) fn prepare(lowered: &Lowered, config: &StagefuseConfig, threads: usize) -> Vec<Prepared> {
+/// Chooses an engine for every stage, and compiles, with at most so many threads. If `ahead`, and the settings allow it, the query may run before all is compiled.
+pub(crate) fn prepare(lowered: &Lowered, config: &StagefuseConfig, threads: usize, ahead: bool) -> Vec<Prepared> {
     let program = &lowered.program;
     let options = Options { label: perf::label(config.perf), ..options(config) };
     let mut tiny: PrimaryMap<Stage, Option<usize>> = PrimaryMap::new();
     let key = config.code_cache.get().then(|| cache::key(program, &options));
     let mut known = key.as_deref().map(cache::get).unwrap_or_default();
     known.resize(program.stages.len(), None);
-    let mut outcomes = vec![];
+    let mut prepared = vec![];
     let mut unknown = vec![];
     for (stage, decl) in program.stages.iter() {
         let rows = source_rows(lowered, decl, &tiny).filter(|rows| *rows < TINY_INPUT_ROWS);
@@ -60,28 +77,29 @@ pub(crate) fn prepare(lowered: &Lowered, config: &StagefuseConfig, threads: usiz
             _ => refusal(program, decl, config),
         };
         let outcome = match reason {
-            Some(reason) => Some(Err(reason)),
+            Some(reason) => {
+                tracing::debug!(stage = %decl.name, %reason, "stage runs interpreted");
+                Some(Err(reason))
+            }
             None => known[stage.index()].take().map(Ok),
         };
         if outcome.is_none() {
             unknown.push(stage);
         }
-        outcomes.push(outcome);
+        prepared.push(outcome.map(Prepared::Known));
     }
     if !unknown.is_empty() {
-        for (stage, compiled) in compile::all(program, unknown, &options, threads) {
-            if let (Ok(compiled), Some(key)) = (&compiled, &key) {
-                cache::put(key, stage, compiled);
-            }
-            outcomes[stage.index()] = Some(compiled.map_err(reason_of));
+        let work = Compiling::new(program, unknown, &options, key);
+        // Who asks for an error in place of a fallback, or for names of the code, must know ahead what is compiled.
+        let ahead = ahead && config.mode == Mode::Auto && config.compile_ahead.get() && !config.strict() && config.perf == Perf::Off;
+        if !(ahead && work.compile_beside(threads)) {
+            work.compile(threads);
+        }
+        for (place, stage) in work.places() {
+            prepared[stage.index()] = Some(Prepared::Compiling { work: Arc::clone(&work), place });
         }
     }
-    let stages: Vec<Prepared> = outcomes.into_iter().flatten().map(|outcome| Prepared { outcome }).collect();
-    for (decl, prepared) in program.stages.values().zip(&stages) {
-        if let Some(reason) = prepared.fallback() {
-            tracing::debug!(stage = %decl.name, %reason, "stage runs interpreted");
-        }
-    }
+    let stages: Vec<Prepared> = prepared.into_iter().flatten().collect();
     perf::name(program, &stages, config.perf);
     stages
 }
@@ -91,7 +109,7 @@ pub(crate) fn compile_for_dump(program: &Program, stage: Stage, config: &Stagefu
     if let Some(reason) = refusal(program, &program.stages[stage], config) {
         return Err(reason);
     }
-    stagefuse_compiler::compile(program, stage, &builtins(), &Options { dump: true, ..options(config) }).map_err(reason_of)
+    stagefuse_compiler::compile(program, stage, &builtins(), &Options { dump: true, ..options(config) }).map_err(|error| reason_of(&error))
 }
 
 fn options(config: &StagefuseConfig) -> Options {
@@ -108,11 +126,11 @@ fn options(config: &StagefuseConfig) -> Options {
     }
 }
 
-fn reason_of(error: CompileError) -> FallbackReason {
+fn reason_of(error: &CompileError) -> FallbackReason {
     match error {
-        CompileError::Unsupported(what) => FallbackReason::Unsupported { what },
-        CompileError::CodeTooLarge { bytes, limit } => FallbackReason::CodeTooLarge { bytes, limit },
-        CompileError::Backend(message) => FallbackReason::Backend { message },
+        CompileError::Unsupported(what) => FallbackReason::Unsupported { what: what.clone() },
+        CompileError::CodeTooLarge { bytes, limit } => FallbackReason::CodeTooLarge { bytes: *bytes, limit: *limit },
+        CompileError::Backend(message) => FallbackReason::Backend { message: message.clone() },
         other => FallbackReason::Backend { message: other.to_string() },
     }
 }

@@ -50,6 +50,11 @@ pub(crate) fn compiled_nodes(plan: &Arc<dyn ExecutionPlan>) -> Vec<&CompiledExec
     nodes
 }
 
+/// Compiles the stages of a plan, where that has not been done yet.
+pub(crate) fn compile(plan: &Arc<dyn ExecutionPlan>) {
+    compiled_nodes(plan).into_iter().for_each(|node| drop(node.stages()));
+}
+
 fn collect<'a>(plan: &'a Arc<dyn ExecutionPlan>, nodes: &mut Vec<&'a CompiledExec>) {
     nodes.extend(plan.downcast_ref::<CompiledExec>());
     for child in plan.children() {

@@ -125,6 +125,10 @@ fn remarks(program: &Program, metrics: &[StageMetrics]) -> String {
             let _ = writeln!(text, "{}", wrapped(&format!("{who}: {} because {reason}", stage.engine), 4));
         }
     }
+    for (at, stage) in metrics.iter().enumerate().filter(|(_, stage)| stage.engine == EngineKind::Native && stage.rows_ahead > 0) {
+        let what = format!("s{at}: {} of its rows were interpreted while it was being compiled", number(stage.rows_ahead));
+        let _ = writeln!(text, "{}", wrapped(&what, 4));
+    }
     for (stage, decl) in program.stages.iter() {
         if let (Source::Input { input, .. }, 1..) = (decl.source, program.opaque_expressions(decl)) {
             let names = program.inputs[input].computed.iter().map(|computed| format!("`{}`", program.opaques[computed.opaque].name));

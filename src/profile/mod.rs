@@ -18,7 +18,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use stagefuse_ir::{EntityRef, Program, Stage};
 
 use crate::error::Error;
-use crate::explain::compiled_nodes;
+use crate::explain::{self, compiled_nodes};
 pub(crate) use attribute::{NodeCode, Profile, StageProfile};
 
 /// Time between two samples of a thread. Not a round number, so that it does not keep in step with anything.
@@ -81,8 +81,7 @@ where
     let mut profile = Profile::default();
     let ready = async || -> Result<Arc<dyn ExecutionPlan>, Error> {
         let plan = plan().await?;
-        // Compiled ahead, so that compiling does not count as running.
-        compiled_nodes(&plan).into_iter().for_each(|node| drop(node.stages()));
+        explain::compile(&plan);
         Ok(plan)
     };
     let timed = async |plan: &Arc<dyn ExecutionPlan>| -> Result<Duration, Error> {

@@ -54,7 +54,7 @@ fn one(
         "fallback": metrics.fallback.as_ref().map(|reason| {
             json!({ "reason": reason.to_string(), "cause": reason.cause(), "remedy": reason.remedy(), "chosen": reason.is_choice() })
         }),
-        "fields": decl.fields(), "rows_in": metrics.rows_in, "rows_out": metrics.rows_out, "ms": metrics.nanos as f64 / 1e6,
+        "fields": decl.fields(), "rows_in": metrics.rows_in, "rows_ahead": metrics.rows_ahead, "rows_out": metrics.rows_out, "ms": metrics.nanos as f64 / 1e6,
         "share": if total == 0 { 0.0 } else { metrics.nanos as f64 / total as f64 },
         "compile_ms": milliseconds(metrics.compile_time), "code_bytes": metrics.code_bytes,
         "ir": ir, "clif": listing.map(|listing| code(&listing.clif)), "asm": listing.map(|listing| code(&listing.asm)),

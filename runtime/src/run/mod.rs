@@ -37,6 +37,8 @@ pub enum Flow {
 pub struct StageMetrics {
     /// Rows that its source yielded.
     pub rows_in: u64,
+    /// Rows of these that the interpreter took while the stage was being compiled; see [`Engine::Awaited`].
+    pub rows_ahead: u64,
     /// Rows that it emitted, built or, for group tables, that its state holds in the end.
     pub rows_out: u64,
     /// Time in its function, summed over all workers, in nanoseconds.
@@ -302,12 +304,16 @@ impl Run {
         }
         let start = self.shared.memory.sizes.counted.then(Instant::now);
         let turns = self.shared.memory.sizes.alternate && state.morsels.fetch_add(1, Ordering::Relaxed) % 2 == 1;
-        let status = match &state.engine {
+        let (engine, ahead) = state.engine.now();
+        let status = match engine {
             Engine::Native { .. } if turns => interpreter::run_morsel(&self.shared, &state.plan, worker, morsel) as i32,
             // SAFETY: the engine's function was compiled for this stage of this program; the worker has entered the stage.
             Engine::Native { function, .. } => unsafe { function(&raw mut worker.head, morsel) },
-            Engine::Interpreted => interpreter::run_morsel(&self.shared, &state.plan, worker, morsel) as i32,
+            Engine::Interpreted | Engine::Awaited(_) => interpreter::run_morsel(&self.shared, &state.plan, worker, morsel) as i32,
         };
+        if ahead {
+            state.rows_ahead.fetch_add(morsel.rows, Ordering::Relaxed);
+        }
         if let Some(start) = start {
             state.rows_in.fetch_add(morsel.rows, Ordering::Relaxed);
             state.nanos.fetch_add(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
@@ -426,6 +432,7 @@ impl Run {
         let state = &self.shared.stages[stage.index()];
         StageMetrics {
             rows_in: state.rows_in.load(Ordering::Relaxed),
+            rows_ahead: state.rows_ahead.load(Ordering::Relaxed),
             rows_out: state.rows_out.load(Ordering::Relaxed),
             nanos: state.nanos.load(Ordering::Relaxed),
         }

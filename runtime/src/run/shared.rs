@@ -48,6 +48,7 @@ pub(crate) struct StageState {
     /// Rows that each worker will have run through it in the end; zero where that is not known.
     pub(crate) expected: AtomicU64,
     pub(crate) rows_in: AtomicU64,
+    pub(crate) rows_ahead: AtomicU64,
     pub(crate) rows_out: AtomicU64,
     pub(crate) nanos: AtomicU64,
 }
@@ -220,6 +221,7 @@ impl StageState {
             morsels: AtomicU64::new(0),
             expected: AtomicU64::new(0),
             rows_in: AtomicU64::new(0),
+            rows_ahead: AtomicU64::new(0),
             rows_out: AtomicU64::new(0),
             nanos: AtomicU64::new(0),
         }
