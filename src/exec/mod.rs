@@ -5,6 +5,7 @@ mod claims;
 mod compile;
 mod exchanges;
 mod files;
+mod local;
 mod metrics;
 mod node;
 mod output;
