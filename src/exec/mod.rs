@@ -1,5 +1,6 @@
 //! The node that stands in a plan for a subtree that Stagefuse runs.
 
+mod ahead;
 mod cache;
 mod claims;
 mod compile;

@@ -8,6 +8,7 @@ use arrow::datatypes::Schema;
 use arrow::error::ArrowError;
 use datafusion::common::runtime::JoinSet;
 use datafusion::common::{DataFusionError, Result, ScalarValue};
+use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::ColumnarValue;
@@ -21,6 +22,7 @@ use stagefuse_ir::abi::ErrorCode;
 use stagefuse_ir::{Datum, EntityRef, Input, InputDecl, Source, Stage};
 use stagefuse_runtime::{Error, Flow, MemoryBudget, Run, RunConfig, Sizes, TableCursor, WorkerGuard};
 
+use super::ahead::{Begun, Workers};
 use super::claims::Claims;
 use super::files;
 use super::metrics::Recorder;
@@ -76,6 +78,8 @@ pub(crate) struct Core {
     plan: Plan,
     /// What the program's inputs come from, by input: leaves, or scans that stand for them.
     scans: Vec<Arc<dyn ExecutionPlan>>,
+    /// What has been read ahead of those.
+    begun: Begun,
     memory: Arc<Budget>,
     /// DataFusion's operators, once they have taken over.
     retreat: OnceLock<Result<Arc<dyn ExecutionPlan>, Arc<DataFusionError>>>,
@@ -156,6 +160,7 @@ impl Core {
             lowered,
             plan,
             scans,
+            begun: Begun::default(),
             memory,
             retreat: OnceLock::new(),
             run,
@@ -287,9 +292,18 @@ impl Core {
                 }
                 Source::Input { input, .. } => {
                     let mut tasks = vec![];
+                    let workers = Arc::new(Workers::new(self.input_partitions(input)));
                     for partition in 0..self.input_partitions(input) {
                         let stream = self.stream(input, partition)?;
-                        tasks.push(Arc::clone(self).drain_stream(stage, input, partition, stream).boxed());
+                        let (core, workers) = (Arc::clone(self), Arc::clone(&workers));
+                        let task = async move {
+                            let drained = Arc::clone(&core).drain_stream(stage, input, partition, stream).await;
+                            workers.leave();
+                            drained?;
+                            core.read_ahead(stage, partition, &workers).await;
+                            Ok(())
+                        };
+                        tasks.push(task.boxed());
                     }
                     tasks
                 }
@@ -383,6 +397,32 @@ impl Core {
         Ok(())
     }
 
+    /// Reads scans of later stages until the workers of this one are done. Not what a top-k below may still tell which rows it wants.
+    async fn read_ahead(&self, stage: Stage, task: usize, workers: &Workers) {
+        let program = &self.lowered.program;
+        if self.workers == 1 || !self.lowered.top_ks.is_empty() {
+            return;
+        }
+        for (later, decl) in program.stages.iter() {
+            let Source::Input { input, .. } = decl.source else { continue };
+            let is_scan = self.scans[input.index()].is::<DataSourceExec>();
+            if later.index() <= stage.index() || program.is_handed(later) || self.is_memory(input) || !is_scan {
+                continue;
+            }
+            let partitions = self.input_partitions(input);
+            for partition in (0..partitions).map(|number| (task + number) % partitions) {
+                if !workers.are_busy() {
+                    return;
+                }
+                // What cannot be opened is the later stage's to complain of.
+                if let Ok(Some(mut ahead)) = self.begun.take(input.index(), partition, || self.begin(input, partition)) {
+                    ahead.read(workers).await;
+                    self.begun.put(input.index(), partition, ahead);
+                }
+            }
+        }
+    }
+
     async fn drain_tables(self: Arc<Self>, stage: Stage, task: usize) -> Result<()> {
         while let Some(partition) = self.claim(stage, task) {
             let mut cursor = self.cursor(stage, partition)?;
@@ -413,6 +453,13 @@ impl Core {
     }
 
     pub(crate) fn stream(&self, input: Input, partition: usize) -> Result<SendableRecordBatchStream> {
+        match self.begun.take(input.index(), partition, || self.begin(input, partition))? {
+            Some(ahead) => Ok(ahead.into_stream()),
+            None => Err(DataFusionError::Internal(format!("partition {partition} of {input} is read twice"))),
+        }
+    }
+
+    fn begin(&self, input: Input, partition: usize) -> Result<SendableRecordBatchStream> {
         self.scans[input.index()].execute(partition, Arc::clone(&self.context))
     }
 
