@@ -14,6 +14,7 @@ mod perf;
 mod progress;
 mod rows;
 mod run;
+mod same;
 mod stage;
 mod top_k;
 
