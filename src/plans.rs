@@ -1,41 +1,63 @@
-//! The plan cache: physical plans of statements over cached tables, for when the same text comes again.
+//! The plan cache: physical plans of statements over cached tables and tables of files, for when the same text comes again.
 //!
 //! DataFusion plans a query of TPC-H in 1 to 6 ms, which is as long as many of them run. A plan is used again only where it would come
 //! out the same: the text, the settings, functions and rules of the session, and every table that a name in it stands for are those that it was made with;
-//! the tables are [`CachedTable`]s, whose rows never change; and nothing in it depends on the time (`now()` is a literal by the time a plan is made).
+//! the tables are [`CachedTable`]s, whose rows never change, or [`ListingTable`]s, whose files are those that DataFusion would list now, unchanged; and nothing in it depends on
+//! the time (`now()` is a literal by the time a plan is made).
 //! One execution at a time has a plan, since operators of DataFusion keep their state in it; another execution of the same text plans afresh.
+//!
+//! Scans of files never forget their metrics. So a plan with such scans is kept only where stages read all of them, which count rows themselves, and for some runs.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use datafusion::catalog::TableProvider;
+use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Result, TableReference};
+use datafusion::datasource::listing::ListingTable;
+use datafusion::datasource::physical_plan::FileScanConfig;
+use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::source_as_provider;
 use datafusion::execution::{SessionState, TaskContext};
 use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
+use datafusion::object_store::ObjectMeta;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::prelude::{DataFrame, SessionContext};
+use futures::TryStreamExt;
+use futures::future::join_all;
 
 use crate::config::StagefuseConfig;
+use crate::exec::CompiledExec;
 use crate::table::CachedTable;
+
+/// How often a plan with scans of files is run before it is made afresh: by then its metrics take about a megabyte.
+const FILE_RUNS: usize = 100;
 
 /// A statement that has been planned, at least logically.
 pub(crate) struct Planned {
     frame: DataFrame,
     /// What the names in the text stood for; none where plans are not to be used again.
     tables: Option<Vec<(TableReference, Arc<dyn TableProvider>)>>,
-    /// A physical plan that nobody runs.
-    idle: Mutex<Option<Arc<dyn ExecutionPlan>>>,
+    /// The files of tables of files, views' among them.
+    files: Vec<(Arc<dyn TableProvider>, Vec<ObjectMeta>)>,
+    idle: Mutex<Idle>,
     context: OnceLock<Arc<TaskContext>>,
+}
+
+/// A physical plan that nobody runs.
+#[derive(Default)]
+struct Idle {
+    plan: Option<Arc<dyn ExecutionPlan>>,
+    /// How often it has run.
+    runs: usize,
 }
 
 impl Planned {
     /// A statement of which every physical plan is made afresh.
     pub(crate) fn once(frame: DataFrame) -> Arc<Planned> {
-        Arc::new(Planned { frame, tables: None, idle: Mutex::default(), context: OnceLock::new() })
+        Arc::new(Planned { frame, tables: None, files: vec![], idle: Mutex::default(), context: OnceLock::new() })
     }
 
     /// The logical plan, in its session.
@@ -48,27 +70,41 @@ impl Planned {
         Arc::clone(self.context.get_or_init(|| Arc::new(self.frame.task_ctx())))
     }
 
-    /// A physical plan that nobody else runs.
+    /// A physical plan that nobody else runs. It may have run before.
     pub(crate) async fn physical(&self) -> Result<Arc<dyn ExecutionPlan>> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let idle = self.idle().plan.take();
         match idle {
             Some(plan) => Ok(plan),
-            None => self.frame.clone().create_physical_plan().await,
+            None => self.afresh().await,
         }
+    }
+
+    /// A physical plan that nobody else runs, with the metrics of nothing but what will be run.
+    pub(crate) async fn unread(&self) -> Result<Arc<dyn ExecutionPlan>> {
+        if self.files.is_empty() { self.physical().await } else { self.afresh().await }
+    }
+
+    async fn afresh(&self) -> Result<Arc<dyn ExecutionPlan>> {
+        self.frame.clone().create_physical_plan().await
     }
 
     /// Takes a plan back that has run to its end. What its operators have in memory goes.
     pub(crate) fn give_back(&self, plan: Arc<dyn ExecutionPlan>) {
         // Whoever else holds it may run it.
-        if self.tables.is_some()
-            && Arc::strong_count(&plan) == 1
-            && let Ok(plan) = reset_plan_states(plan)
-        {
-            *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(plan);
+        if self.tables.is_none() || Arc::strong_count(&plan) > 1 || !stages_read_files(&plan, false) {
+            return;
         }
+        let Ok(plan) = reset_plan_states(plan) else { return };
+        let mut idle = self.idle();
+        let is_worn = !self.files.is_empty() && idle.runs + 1 >= FILE_RUNS;
+        *idle = if is_worn { Idle::default() } else { Idle { plan: Some(plan), runs: idle.runs + 1 } };
     }
 
-    /// Whether the names in the text stand for the same tables as before.
+    fn idle(&self) -> MutexGuard<'_, Idle> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the names in the text stand for the same tables as before, and these have the same files.
     async fn is_current(&self, context: &SessionContext) -> bool {
         let Some(tables) = &self.tables else { return false };
         for (name, table) in tables {
@@ -77,8 +113,36 @@ impl Planned {
                 _ => return false,
             }
         }
-        true
+        if self.files.is_empty() {
+            return true;
+        }
+        let state = context.state();
+        let same = |(table, then): &(Arc<dyn TableProvider>, Vec<ObjectMeta>)| {
+            let (table, then, state) = (Arc::clone(table), then.clone(), &state);
+            async move { files_of(&table, state).await.is_ok_and(|now| now == then) }
+        };
+        join_all(self.files.iter().map(same)).await.into_iter().all(|same| same)
     }
+}
+
+/// The files of a table of files, as DataFusion lists them for a query, in the order of their names.
+async fn files_of(table: &Arc<dyn TableProvider>, state: &dyn Session) -> Result<Vec<ObjectMeta>> {
+    let mut files = vec![];
+    let Some(table) = table.downcast_ref::<ListingTable>() else { return Ok(files) };
+    for path in table.table_paths() {
+        let store = state.runtime_env().object_store(path)?;
+        let listed = path.list_all_files(state, store.as_ref(), &table.options().file_extension).await?;
+        files.extend(listed.try_collect::<Vec<_>>().await?);
+    }
+    files.sort_by(|a, b| a.location.cmp(&b.location));
+    Ok(files)
+}
+
+/// Whether stages, and no operators of DataFusion's, read all scans of files of a plan.
+fn stages_read_files(plan: &Arc<dyn ExecutionPlan>, below_stages: bool) -> bool {
+    let is_file = |scan: &DataSourceExec| scan.data_source().is::<FileScanConfig>();
+    let is_read = below_stages || !plan.downcast_ref::<DataSourceExec>().is_some_and(is_file);
+    is_read && plan.children().into_iter().all(|child| stages_read_files(child, plan.is::<CompiledExec>()))
 }
 
 /// Statements of a session.
@@ -132,7 +196,16 @@ impl Plans {
             }
         }
         let plan = state.statement_to_plan(statement).await?;
-        if tables.is_empty() || tables.len() < count || !lasts(&plan)? {
+        let mut tables_of_files = vec![];
+        let mut lasts = !tables.is_empty() && tables.len() == count && lasts(&plan, &mut tables_of_files)?;
+        let mut files = vec![];
+        for table in tables_of_files {
+            match files_of(&table, &state).await {
+                Ok(listed) if lasts => files.push((table, listed)),
+                _ => lasts = false,
+            }
+        }
+        if !lasts {
             let changes_tables = matches!(plan, LogicalPlan::Ddl(_));
             let frame = context.execute_logical_plan(plan).await?;
             if changes_tables {
@@ -141,7 +214,7 @@ impl Plans {
             return Ok(Planned::once(frame));
         }
         let frame = context.execute_logical_plan(plan).await?;
-        let planned = Arc::new(Planned { frame, tables: Some(tables), idle: Mutex::default(), context: OnceLock::new() });
+        let planned = Arc::new(Planned { frame, tables: Some(tables), files, idle: Mutex::default(), context: OnceLock::new() });
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         inner.look_around(&state);
         inner.clock += 1;
@@ -217,16 +290,20 @@ fn settings(options: &ConfigOptions) -> Vec<(String, Option<String>)> {
     options.entries().into_iter().map(|entry| (entry.key, entry.value)).collect()
 }
 
-/// Whether planning a statement again gives the same plan, as long as its names stand for the same tables: it reads nothing but cached tables, and has no
-/// function of the time or of chance, no variable and no parameter.
-fn lasts(plan: &LogicalPlan) -> Result<bool> {
+/// Whether planning a statement again gives the same plan, as long as its names stand for the same tables: it reads nothing but cached tables and tables of files,
+/// which it adds to `files`, and has no function of the time or of chance, no variable and no parameter.
+fn lasts(plan: &LogicalPlan, files: &mut Vec<Arc<dyn TableProvider>>) -> Result<bool> {
     let mut lasts = true;
     plan.apply_with_subqueries(|node| {
         lasts &= match node {
             LogicalPlan::TableScan(scan) => {
                 let table = source_as_provider(&scan.source)?;
                 match table.get_logical_plan() {
-                    Some(view) => self::lasts(&view)?,
+                    Some(view) => self::lasts(&view, files)?,
+                    None if table.is::<ListingTable>() => {
+                        files.push(table);
+                        true
+                    }
                     None => table.is::<CachedTable>(),
                 }
             }
@@ -287,7 +364,7 @@ mod tests {
     /// Whether the plan of a text would be used again.
     async fn is_known(session: &Session, text: &str) -> bool {
         match session.plans.get(session.context(), text).await {
-            Some(planned) => planned.idle.lock().unwrap().is_some(),
+            Some(planned) => planned.idle().plan.is_some(),
             None => false,
         }
     }
@@ -372,5 +449,74 @@ mod tests {
         session.sql("SET stagefuse.plan_cache = 0").await.unwrap().collect().await.unwrap();
         assert_eq!(run(&session, QUERY).await, 5);
         assert!(!is_known(&session, QUERY).await);
+    }
+
+    /// A session that compiles, with a folder of Parquet files as table `f`.
+    async fn files(name: &str) -> (Session, std::path::PathBuf) {
+        let folder = std::env::temp_dir().join(format!("stagefuse-plans-{name}-{}", std::process::id()));
+        let session = Session::builder().mode(crate::Mode::Compiled).target_partitions(2).build();
+        write(&session, &folder, "a", 3).await;
+        let table = format!("CREATE EXTERNAL TABLE f STORED AS PARQUET LOCATION '{}/'", folder.display());
+        session.sql(&table).await.unwrap().collect().await.unwrap();
+        (session, folder)
+    }
+
+    async fn write(session: &Session, folder: &std::path::Path, file: &str, rows: i64) {
+        let copy = format!(
+            "COPY (SELECT value AS x FROM generate_series(1, {rows})) TO '{}'",
+            folder.join(file).with_extension("parquet").display()
+        );
+        session.sql(&copy).await.unwrap().collect().await.unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn plans_over_files_last_as_long_as_the_files() {
+        let (session, folder) = files("last").await;
+        let text = "SELECT sum(x) AS s FROM f WHERE x > 1";
+        for _ in 0..3 {
+            assert_eq!(run(&session, text).await, 5);
+            assert!(is_known(&session, text).await);
+        }
+        // A view finds them, too.
+        session.sql("CREATE VIEW w AS SELECT x + 1 AS x FROM f").await.unwrap().collect().await.unwrap();
+        let viewed = "SELECT sum(x) AS s FROM w";
+        assert_eq!(run(&session, viewed).await, 9);
+        assert!(is_known(&session, viewed).await);
+        session.sql("INSERT INTO f VALUES (10)").await.unwrap().collect().await.unwrap();
+        for _ in 0..2 {
+            assert_eq!((run(&session, text).await, run(&session, viewed).await), (15, 20));
+        }
+        // Another file under the same name.
+        let path = folder.join("a.parquet");
+        session.register_parquet("one", &path.display().to_string()).await.unwrap();
+        let one = "SELECT sum(x) AS s FROM one";
+        assert_eq!(run(&session, one).await, 6);
+        assert!(is_known(&session, one).await);
+        write(&session, &folder, "a", 4).await;
+        assert!(!is_known(&session, one).await);
+        assert_eq!(run(&session, one).await, 10);
+        std::fs::remove_file(&path).unwrap();
+        assert!(!is_known(&session, one).await);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn metrics_of_files_are_those_of_a_run() {
+        let (session, folder) = files("metrics").await;
+        let text = "SELECT sum(x) AS s FROM f WHERE x > 1";
+        for _ in 0..FILE_RUNS + 2 {
+            let query = session.sql(text).await.unwrap();
+            query.collect().await.unwrap();
+            assert_eq!((query.progress().rows_read, query.progress().share()), (3, Some(1.0)));
+            assert_eq!(query.rows_processed().datafusion, 0);
+        }
+        assert!(is_known(&session, text).await);
+        let analyzed = session.sql(text).await.unwrap().explain_analyze().await.unwrap();
+        assert!(analyzed.contains("3 rows") && !analyzed.contains("6 rows"), "{analyzed}");
+        // DataFusion's own operators count what their scans have yielded: such a plan is made afresh.
+        session.sql("SET stagefuse.mode = 'off'").await.unwrap().collect().await.unwrap();
+        assert_eq!(run(&session, text).await, 5);
+        assert!(!is_known(&session, text).await);
+        std::fs::remove_dir_all(folder).unwrap();
     }
 }

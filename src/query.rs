@@ -65,7 +65,7 @@ impl Query {
         }
         self.let_go();
         let start = Instant::now();
-        let plan = self.physical().await?;
+        let plan = self.planned.physical().await?;
         let mut batches = self.execute(&plan, start.elapsed()).await?;
         if plan.is::<AnalyzeExec>() {
             self.add_stages(&plan, &mut batches)?;
@@ -137,7 +137,7 @@ impl Query {
     /// # Errors
     /// What planning raises.
     pub async fn physical(&self) -> Result<Arc<dyn ExecutionPlan>, Error> {
-        Ok(self.planned.physical().await?)
+        Ok(self.planned.unread().await?)
     }
 
     /// A physical plan whose stages have been compiled: who looks at them wants to see the code run, and compiling is not running.

@@ -15,7 +15,7 @@ use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::metadata::CachedParquetMetaData;
-use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, FileSource, ParquetSource};
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig, FileScanConfigBuilder, FileSource, ParquetSource};
 use datafusion::datasource::source::{DataSource, DataSourceExec};
 use datafusion::execution::TaskContext;
 use datafusion::parquet::arrow::parquet_to_arrow_schema;
@@ -28,6 +28,7 @@ use datafusion::physical_expr_adapter::{DefaultPhysicalExprAdapterFactory, Physi
 use datafusion::physical_plan::ExecutionPlan;
 use stagefuse_ir::{InputDecl, Stored};
 
+use super::local;
 use crate::lower::parquet_scan;
 
 /// Columns of a table that are read narrow, by name, with their types there.
@@ -36,6 +37,23 @@ type Words = HashMap<String, DataType>;
 /// The scan that an input of stages reads in place of a leaf. `None`: the leaf itself.
 pub(super) fn scan(leaf: &Arc<dyn ExecutionPlan>, input: &InputDecl, context: &TaskContext) -> Option<Arc<dyn ExecutionPlan>> {
     let (config, source) = parquet_scan(leaf.as_ref())?;
+    let direct = local::source(config, source, context)
+        .map(|source| FileScanConfigBuilder::from(config.clone()).with_source(Arc::new(source)).build());
+    let scan = match narrow(direct.as_ref().unwrap_or(config), source, leaf, input, context) {
+        Some(narrow) => narrow,
+        None => Arc::new(direct?),
+    };
+    Some(Arc::new(DataSourceExec::new(scan)))
+}
+
+/// A scan with decimals in 8 bytes; none where there are no such columns, or not all files are known to hold them so.
+fn narrow(
+    config: &FileScanConfig,
+    source: &ParquetSource,
+    leaf: &Arc<dyn ExecutionPlan>,
+    input: &InputDecl,
+    context: &TaskContext,
+) -> Option<Arc<dyn DataSource>> {
     let schema = leaf.schema();
     let table = source.table_schema();
     let mut words = Words::new();
@@ -68,8 +86,7 @@ pub(super) fn scan(leaf: &Arc<dyn ExecutionPlan>, input: &InputDecl, context: &T
         .with_file_groups(groups)
         .with_expr_adapter(Some(Arc::new(WordAdapters(adapter))))
         .build();
-    let narrow = config.try_swapping_with_projection(&ProjectionExprs::from(columns)).ok()??;
-    Some(Arc::new(DataSourceExec::new(narrow)))
+    config.try_swapping_with_projection(&ProjectionExprs::from(columns)).ok()?
 }
 
 /// The name of the table's column that a column of the scan is.

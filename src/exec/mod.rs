@@ -1,10 +1,12 @@
 //! The node that stands in a plan for a subtree that Stagefuse runs.
 
+mod ahead;
 mod cache;
 mod claims;
 mod compile;
 mod exchanges;
 mod files;
+mod local;
 mod metrics;
 mod node;
 mod output;
@@ -12,6 +14,7 @@ mod perf;
 mod progress;
 mod rows;
 mod run;
+mod same;
 mod stage;
 mod top_k;
 

@@ -172,11 +172,6 @@ impl CompiledExec {
         Some((leaf, Arc::clone(self.children.get(leaf)?)))
     }
 
-    /// Whether stages read an input from memory, without a stream between.
-    pub(crate) fn is_memory(&self, input: usize) -> bool {
-        matches!(self.lowered.memory.get(input), Some(Some(_)))
-    }
-
     /// Time that lowering took.
     pub(crate) fn lowering_time(&self) -> Duration {
         self.lowering

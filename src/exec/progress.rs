@@ -6,6 +6,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use stagefuse_ir::{EntityRef, Source};
 
+use super::metrics::EngineKind;
 use super::node::CompiledExec;
 
 /// How far a query that runs has come: rows of its scans.
@@ -47,30 +48,36 @@ impl Progress {
 
     fn add(&mut self, plan: &Arc<dyn ExecutionPlan>) {
         let children = plan.children();
+        if let Some(node) = plan.downcast_ref::<CompiledExec>() {
+            return self.add_node(node, &children);
+        }
         // Outermost last: what runs behind the others has the last word on the stage.
         children.iter().for_each(|child| self.add(child));
-        if let Some(node) = plan.downcast_ref::<CompiledExec>() {
-            self.add_node(node, &children);
-        } else if children.is_empty() {
+        if children.is_empty() {
             self.rows_read += plan.metrics().and_then(|metrics| metrics.output_rows()).unwrap_or_default() as u64;
             self.expect(rows_of(plan));
         }
     }
 
-    /// Tables in memory are read by the stages themselves; other children have been counted.
+    /// Scans that stages read are counted by those: tables in memory do not count rows, and files may have been read by runs before.
     fn add_node(&mut self, node: &CompiledExec, children: &[&Arc<dyn ExecutionPlan>]) {
         let program = node.program();
-        for (decl, stage) in program.stages.values().zip(node.stages()) {
-            if stage.rows_in > 0 {
-                self.stage = Some(stage.name.clone());
-            }
+        let stages = node.stages();
+        let mut counted = vec![false; children.len()];
+        for (decl, stage) in program.stages.values().zip(&stages) {
             if let Source::Input { input, .. } = decl.source
                 && !program.inputs[input].handed
-                && node.is_memory(input.index())
-                && children.get(input.index()).is_some_and(|child| child.children().is_empty())
+                && stage.engine != EngineKind::DataFusion
+                && let Some(child) = children.get(input.index()).filter(|child| child.children().is_empty())
             {
+                counted[input.index()] = true;
                 self.rows_read += stage.rows_in;
+                self.expect(rows_of(child));
             }
+        }
+        children.iter().zip(counted).filter(|(_, counted)| !counted).for_each(|(child, _)| self.add(child));
+        if let Some(stage) = stages.iter().rfind(|stage| stage.rows_in > 0) {
+            self.stage = Some(stage.name.clone());
         }
     }
 

@@ -8,6 +8,7 @@ use arrow::datatypes::Schema;
 use arrow::error::ArrowError;
 use datafusion::common::runtime::JoinSet;
 use datafusion::common::{DataFusionError, Result, ScalarValue};
+use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::ColumnarValue;
@@ -16,15 +17,17 @@ use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::future::{BoxFuture, FutureExt, Shared, try_join_all};
-use futures::stream::StreamExt;
+use futures::stream::{self, StreamExt};
 use stagefuse_ir::abi::ErrorCode;
 use stagefuse_ir::{Datum, EntityRef, Input, InputDecl, Source, Stage};
 use stagefuse_runtime::{Error, Flow, MemoryBudget, Run, RunConfig, Sizes, TableCursor, WorkerGuard};
 
+use super::ahead::{Begun, Workers};
 use super::claims::Claims;
 use super::files;
 use super::metrics::Recorder;
 use super::node::replace_leaves;
+use super::same::SameScans;
 use super::top_k::Told;
 use crate::fallback::FallbackReason;
 use crate::lower::expr::datum;
@@ -76,6 +79,10 @@ pub(crate) struct Core {
     plan: Plan,
     /// What the program's inputs come from, by input: leaves, or scans that stand for them.
     scans: Vec<Arc<dyn ExecutionPlan>>,
+    /// What has been read ahead of those.
+    begun: Begun,
+    /// Which of them are read once for several inputs.
+    same: SameScans,
     memory: Arc<Budget>,
     /// DataFusion's operators, once they have taken over.
     retreat: OnceLock<Result<Arc<dyn ExecutionPlan>, Arc<DataFusionError>>>,
@@ -137,9 +144,12 @@ impl Core {
         let claims = claims.collect();
         lowered.top_ks.iter().try_for_each(TopK::reset)?;
         let told = lowered.top_ks.iter().map(|_| Told::nothing()).collect();
-        let scan =
-            |(leaf, input): (&Arc<dyn ExecutionPlan>, &InputDecl)| files::scan(leaf, input, &context).unwrap_or_else(|| Arc::clone(leaf));
-        let scans = plan.children.iter().zip(program.inputs.values()).map(scan).collect();
+        let same = SameScans::of(&program, &plan.children, &context);
+        let scan = |(number, (leaf, input)): (usize, (&Arc<dyn ExecutionPlan>, &InputDecl))| {
+            let leaf = same.scan(number).unwrap_or(leaf);
+            files::scan(leaf, input, &context).unwrap_or_else(|| Arc::clone(leaf))
+        };
+        let scans = plan.children.iter().zip(program.inputs.values()).enumerate().map(scan).collect();
         let run = RunConfig {
             program,
             engines,
@@ -156,6 +166,8 @@ impl Core {
             lowered,
             plan,
             scans,
+            begun: Begun::default(),
+            same,
             memory,
             retreat: OnceLock::new(),
             run,
@@ -246,6 +258,7 @@ impl Core {
             self.recorder.retreat(reason.clone());
             // The tables go with the execution, soon; whoever asks for memory now must not be told that they are in use.
             self.memory.resize(0).map_err(DataFusionError::External)?;
+            self.same.clear();
             reset_plan_states(replace_leaves(&self.plan.original, &self.lowered.children, &self.plan.children)?)
         };
         let plan = self.retreat.get_or_init(|| start_over().map_err(Arc::new)).clone().map_err(DataFusionError::Shared)?;
@@ -287,9 +300,18 @@ impl Core {
                 }
                 Source::Input { input, .. } => {
                     let mut tasks = vec![];
+                    let workers = Arc::new(Workers::new(self.input_partitions(input)));
                     for partition in 0..self.input_partitions(input) {
                         let stream = self.stream(input, partition)?;
-                        tasks.push(Arc::clone(self).drain_stream(stage, input, partition, stream).boxed());
+                        let (core, workers) = (Arc::clone(self), Arc::clone(&workers));
+                        let task = async move {
+                            let drained = Arc::clone(&core).drain_stream(stage, input, partition, stream).await;
+                            workers.leave();
+                            drained?;
+                            core.read_ahead(stage, partition, &workers).await;
+                            Ok(())
+                        };
+                        tasks.push(task.boxed());
                     }
                     tasks
                 }
@@ -374,13 +396,50 @@ impl Core {
         mut stream: SendableRecordBatchStream,
     ) -> Result<()> {
         let mut number = 0;
+        let kept = self.same.keep(input.index());
         while !self.is_stopped(stage) {
-            let Some(batch) = stream.next().await else { break };
-            self.run_batch(stage, &self.project(input, batch?)?, (partition, number))?;
+            let Some(batch) = stream.next().await else {
+                kept.iter().for_each(|kept| kept.end());
+                break;
+            };
+            let batch = batch?;
+            kept.iter().for_each(|kept| kept.keep(partition, &batch));
+            self.run_batch(stage, &self.project(input, batch)?, (partition, number))?;
             number += 1;
             tokio::task::yield_now().await;
         }
         Ok(())
+    }
+
+    /// Reads scans of later stages until the workers of this one are done. Not what a top-k below may still tell which rows it wants.
+    async fn read_ahead(&self, stage: Stage, task: usize, workers: &Workers) {
+        let program = &self.lowered.program;
+        if self.workers == 1 || !self.lowered.top_ks.is_empty() {
+            return;
+        }
+        for (later, decl) in program.stages.iter() {
+            let Source::Input { input, .. } = decl.source else { continue };
+            let is_scan = self.scans[input.index()].is::<DataSourceExec>();
+            if later.index() <= stage.index()
+                || program.is_handed(later)
+                || self.is_memory(input)
+                || !is_scan
+                || self.same.is_second(input.index())
+            {
+                continue;
+            }
+            let partitions = self.input_partitions(input);
+            for partition in (0..partitions).map(|number| (task + number) % partitions) {
+                if !workers.are_busy() {
+                    return;
+                }
+                // What cannot be opened is the later stage's to complain of.
+                if let Ok(Some(mut ahead)) = self.begun.take(input.index(), partition, || self.begin(input, partition)) {
+                    ahead.read(workers).await;
+                    self.begun.put(input.index(), partition, ahead);
+                }
+            }
+        }
     }
 
     async fn drain_tables(self: Arc<Self>, stage: Stage, task: usize) -> Result<()> {
@@ -413,6 +472,17 @@ impl Core {
     }
 
     pub(crate) fn stream(&self, input: Input, partition: usize) -> Result<SendableRecordBatchStream> {
+        if let Some(batches) = self.same.rows(input.index(), partition) {
+            let schema = self.scans[input.index()].schema();
+            return Ok(Box::pin(RecordBatchStreamAdapter::new(schema, stream::iter(batches).map(Ok))));
+        }
+        match self.begun.take(input.index(), partition, || self.begin(input, partition))? {
+            Some(ahead) => Ok(ahead.into_stream()),
+            None => Err(DataFusionError::Internal(format!("partition {partition} of {input} is read twice"))),
+        }
+    }
+
+    fn begin(&self, input: Input, partition: usize) -> Result<SendableRecordBatchStream> {
         self.scans[input.index()].execute(partition, Arc::clone(&self.context))
     }
 
