@@ -36,7 +36,7 @@ enum Pass {
 
 /// The rows that a pass looks at.
 #[derive(Copy, Clone)]
-enum Rows {
+pub(crate) enum Rows {
     /// Those from one number to before another; there is one at least.
     Range(ClifValue, ClifValue),
     /// The first so many of the selection.
@@ -181,6 +181,11 @@ impl Gen<'_> {
 
         // The row loop.
         self.at(Place::Source);
+        if let Some(touched) = self.touches() {
+            self.at(Place::Sink);
+            self.touch(touched, selected, selection)?;
+            self.at(Place::Source);
+        }
         let (head, body, next) = (self.block(), self.block(), self.block());
         let k = self.b.append_block_param(head, types::I64);
         self.jump(head, &[zero]);
@@ -208,7 +213,7 @@ impl Gen<'_> {
     }
 
     /// The number of row `k` of the selection.
-    fn selected_row(&mut self, selection: ClifValue, k: ClifValue) -> ClifValue {
+    pub(crate) fn selected_row(&mut self, selection: ClifValue, k: ClifValue) -> ClifValue {
         let at = self.b.ins().ishl_imm_s(k, 2);
         let at = self.b.ins().iadd(selection, at);
         let number = self.load(types::I32, at, 0);

@@ -292,7 +292,9 @@ pub const fn entry_number(buffer: usize, row: usize) -> Option<u32> {
 ///
 /// A numeric key ([`crate::layout::RowLayout::numeric`]) addresses the table **directly** where it lies in a range that the table chooses: `direct` has an
 /// element for each number from `first` on, `range` in all; it is 0, or the number of the entry from 1 on. Such keys are not in the slots; null and keys
-/// out of range are.
+/// out of range are. Where `range` is not 0 and `direct` is null the entries themselves are **spread**: entry `n + 1` is that of number `first + n`, for the whole range, from the start;
+/// it is a group once the key stands in it, which whoever accumulates a row into it writes. Entries behind those are found by the slots. A table is spread between two morsels only, and only if
+/// it may be ([`crate::layout::may_spread`]).
 ///
 /// A slot is 0, or holds the byte offset of an entry from `entries` in its low 48 bits (never 0: the first stride is left free) and the
 /// high 16 bits of the entry's hash in its high 16 bits. The first slot of hash *h* is `h & mask`; look on at the next slot
