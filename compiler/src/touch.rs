@@ -1,13 +1,13 @@
 //! Touching the entries of spread group tables ahead of the row loop.
 //!
-//! A row loop waits for memory where its groups are many: the processor looks only so many instructions ahead, which are those of few rows. A loop of next to nothing but
-//! loads, over a run of rows ahead of that over the same rows, has many more of them on their way at the same time; the row loop then finds entries in the cache.
+//! A row loop waits for memory where its groups are many: the processor looks only so many instructions ahead, which are those of few rows. So a loop over a run of rows first
+//! computes where their entries are, and asks for all of them, which waits for nothing; the row loop then finds them in the cache, or on their way.
 
 use std::mem::offset_of;
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value as ClifValue, types};
-use stagefuse_ir::abi::{GroupsHead, Status, WorkerHead};
+use stagefuse_ir::abi::{Builtin, GroupsHead, Status, WorkerHead};
 use stagefuse_ir::layout::{RowLayout, may_spread};
 use stagefuse_ir::verifier::Place;
 use stagefuse_ir::{EntityRef, Groups, Sink, Source, StmtKind, Value};
@@ -18,6 +18,8 @@ use crate::stage::Gen;
 
 /// Rows that are touched at a time: what they touch stays in the first-level cache.
 const TOUCHED_ROWS: i128 = 256;
+/// Where in the room for the selection addresses are: behind the row numbers of any run.
+const ADDRESSES: i64 = 1 << 14;
 /// Bytes of entries that a second-level cache holds: no row waits long for those.
 const CACHED_BYTES: i64 = 1 << 19;
 
@@ -64,7 +66,7 @@ impl Gen<'_> {
         Ok(())
     }
 
-    /// Reads from the entries that rows lead to, where the table is spread and does not fit the cache.
+    /// Asks for the entries that rows lead to, where the table is spread and does not fit the cache.
     pub(crate) fn touch(&mut self, (groups, key): (Groups, Value), rows: Rows, selection: ClifValue) -> Result<()> {
         let layout = RowLayout::groups(&self.program.groups[groups]);
         let stride = i64::from(layout.stride);
@@ -73,8 +75,7 @@ impl Gen<'_> {
         let range = self.load(types::I64, head, offset_of!(GroupsHead, range));
         let (spread, begin, body, noted, done) = (self.block(), self.block(), self.block(), self.block(), self.block());
         let i = self.b.append_block_param(body, types::I64);
-        let before = self.b.append_block_param(body, types::I64);
-        let read = self.b.append_block_param(noted, types::I64);
+        let to = self.b.append_block_param(body, types::I64);
         self.b.ins().brif(elements, done, &[], spread, &[]);
         self.b.switch_to_block(spread);
         let large = self.b.ins().icmp_imm_s(IntCC::UnsignedGreaterThan, range, CACHED_BYTES / stride);
@@ -84,12 +85,14 @@ impl Gen<'_> {
         let zero = self.iconst(types::I64, 0);
         let first = self.load(types::I64, head, offset_of!(GroupsHead, first));
         let entries = self.load(types::I64, head, offset_of!(GroupsHead, entries));
+        let room = self.head(offset_of!(WorkerHead, selection));
+        let addresses = self.b.ins().iadd_imm_s(room, ADDRESSES);
         let (from, end) = match rows {
             Rows::Range(from, end) | Rows::Rest { from, end, .. } => (from, end),
             Rows::Selected(count) => (zero, count),
         };
         let more = self.b.ins().icmp(IntCC::UnsignedLessThan, from, end);
-        self.b.ins().brif(more, body, &[from.into(), zero.into()], done, &[]);
+        self.b.ins().brif(more, body, &[from.into(), addresses.into()], done, &[]);
 
         self.b.switch_to_block(body);
         self.row = match rows {
@@ -102,23 +105,22 @@ impl Gen<'_> {
         let number = self.numeric_key(&key);
         let at = self.b.ins().isub(number, first);
         let inside = self.b.ins().icmp(IntCC::UnsignedLessThan, at, range);
-        // What has no place, and null, which is any number here, touches some other entry: there is at least one.
+        // What has no place, and null, which is any number here, touches some other entry.
         let at = self.b.ins().select(inside, at, zero);
         let offset = self.b.ins().imul_imm_s(at, stride);
         let there = self.b.ins().iadd(entries, offset);
-        // Both ends: they may lie in two lines of the cache.
-        let head_of = self.load(types::I64, there, stride as usize);
-        let tail_of = self.load(types::I64, there, 2 * stride as usize - 8);
-        let both = self.b.ins().bxor(head_of, tail_of);
-        let read_so_far = self.b.ins().bxor(before, both);
+        let there = self.b.ins().iadd_imm_s(there, stride);
+        self.store(there, to, 0);
+        let to = self.b.ins().iadd_imm_s(to, 8);
         let following = self.b.ins().iadd_imm_s(i, 1);
         let more = self.b.ins().icmp(IntCC::UnsignedLessThan, following, end);
-        self.b.ins().brif(more, body, &[following.into(), read_so_far.into()], noted, &[read_so_far.into()]);
+        self.b.ins().brif(more, body, &[following.into(), to.into()], noted, &[]);
 
-        // Loads that nobody looks at would be dropped.
         self.b.switch_to_block(noted);
-        let looked_at = self.stack(8);
-        self.store(read, looked_at, 0);
+        let count = self.b.ins().isub(end, from);
+        // Both ends: they may lie in two lines of the cache.
+        let behind = self.iconst(types::I64, i128::from(stride) - 8);
+        self.call(Builtin::prefetch, &[addresses, count, behind])?;
         self.jump(done, &[]);
         self.b.switch_to_block(done);
         Ok(())

@@ -206,7 +206,7 @@ fn entries_are_touched_ahead_where_a_column_leads_to_them() {
         let options = Options { verify: true, dump: true, ..Options::default() };
         let stage = program.stages.keys().next().expect("a stage");
         let code = compile(program, stage, &builtins(), &options).expect("compiles");
-        code.clif().expect("dumped").contains("explicit_slot 8")
+        code.clif().expect("dumped").contains("prefetch")
     };
     assert!(touched(&program("int32", "v1", "")));
     // A computed key, and rows that a later filter may drop.

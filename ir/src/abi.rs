@@ -122,7 +122,7 @@ pub struct WorkerHead {
     /// By number of the group table: buffers of what its calls take, if it has any. The first column (8 bytes) is the distance of the row's entry
     /// from `entries`, the others are the operands. When [`OUT_ROWS`] rows are in them, call the builtin `operands_flush`.
     pub operands: *const *mut OutHead,
-    /// Room for [`MAX_MORSEL_ROWS`] row numbers.
+    /// Room for [`MAX_MORSEL_ROWS`] row numbers, or for whatever else a stage function puts there; nothing outlives the call.
     pub selection: *mut u32,
     /// For each byte: the places of its set bits, in order, then zeros.
     pub compress: *const [u32; 8],
@@ -457,6 +457,9 @@ macro_rules! for_each_builtin {
             /// lies in this worker's scratch memory, which stays until the stage's rows have been flushed. Returns 0, or 1 where the result is null,
             /// or 2 where the call failed: the error, raised by value number `value` of the running stage, waits in the worker then.
             function_call(worker: Ptr, function: I32, value: I32, args: Ptr, count: I32, out: Ptr) -> I32;
+            /// Asks for memory that will soon be written to: `count` addresses (8 bytes each) lie at `addresses`, and what is `behind` bytes behind each is
+            /// wanted, too. Reads and writes none of it; any address is good.
+            prefetch(addresses: Ptr, count: I64, behind: I64) -> I32;
             /// C's fmod.
             f64_rem(a: F64, b: F64) -> F64;
         }

@@ -168,6 +168,27 @@ impl GroupTable {
         Ok(entry)
     }
 
+    /// The entry of the number at a place of the direct range, if it has one.
+    pub(super) fn numbered(&self, place: usize) -> Option<*mut u8> {
+        let number = self.direct[place] as usize;
+        (number > 0).then(|| self.entry(number - 1))
+    }
+
+    /// Adds a copy of another table's entry, of a number that has a place in the direct range and no entry yet.
+    pub(super) fn copy_in(&mut self, place: usize, number: i64, entry: *const u8, memory: &Memory) -> Result<(), Error> {
+        let rows = self.rows();
+        if (rows + 2) * self.stride() > self.block.capacity() {
+            self.reserve((rows * 2).max(memory.sizes.first_rows - 1).max(1), memory)?;
+        }
+        // SAFETY: the block has room for `rows + 2` strides, and the other entry has as many bytes and lies in another block.
+        unsafe { self.block.base().add((rows + 1) * self.stride()).copy_from_nonoverlapping(entry, self.stride()) }
+        self.least = self.least.min(number);
+        self.greatest = self.greatest.max(number);
+        self.direct[place] = rows as u32 + 1;
+        self.head.rows += 1;
+        Ok(())
+    }
+
     pub(super) fn stride(&self) -> usize {
         self.layout.stride as usize
     }

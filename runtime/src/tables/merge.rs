@@ -192,6 +192,20 @@ impl Tables {
     }
 }
 
+/// Adds a group of a spread table, whose key is number `row` of its range, to those of a table that is addressed by keys.
+fn add_number(of: Merging<'_>, target: &mut GroupTable, table: &GroupTable, row: usize) -> Result<(), Error> {
+    let (number, entry) = (table.head.first.wrapping_add(row as i64), table.entry(row));
+    // Null and what lies far away may have made the target choose another range, or none.
+    let Some(place) = target.span().place(number) else {
+        return add(of, target, hash_of(Some(number), of.memory.sizes.hash_mask), Some(number), entry).map(|_| ());
+    };
+    match target.numbered(place) {
+        Some(known) => combine_all(of.decl, of.layout, known, entry),
+        None => target.copy_in(place, number, entry, of.memory)?,
+    }
+    Ok(())
+}
+
 /// The rows of a table that a part may take: places of its keys first, then all others.
 fn rows_of(table: &GroupTable, part: Part) -> [Range<usize>; 2] {
     let places = table.spread.places;
@@ -208,6 +222,11 @@ fn add_part(of: Merging<'_>, target: &mut GroupTable, table: &GroupTable, part: 
     let mut found = 0;
     for row in rows_of(table, part).into_iter().flatten() {
         if !table.is_group(row, layout) {
+            continue;
+        }
+        if matches!(part, Part::Keys { .. }) && !noted && row < table.spread.places {
+            add_number(of, target, table, row)?;
+            found += 1;
             continue;
         }
         let entry = table.entry(row);
