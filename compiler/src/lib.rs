@@ -50,6 +50,7 @@ mod sink;
 mod source;
 mod split;
 mod stage;
+mod touch;
 mod value;
 mod vectors;
 

@@ -1,8 +1,8 @@
 //! Selection ahead of the row loop: which rows of a run of 1,024 are worth looking at, found without branches.
 //!
 //! Mispredicted branches and columns that need not be read, not instructions, are what a selective scan costs. So the filters at the start of
-//! a stage, and the bitmaps of the join tables that it probes, run over the scanned columns first, one pass for each set of columns, the narrowest first.
-//! A pass reads its columns for the rows that the passes before it kept. The row loop then goes over what is left.
+//! a stage, and the bitmaps of the join tables that it probes, run over the scanned columns first, one pass for each set of columns.
+//! A pass reads its columns for the rows that the passes before it kept, so that their order matters: see [`order`]. The row loop then goes over what is left.
 
 use std::mem::offset_of;
 
@@ -15,6 +15,7 @@ use stagefuse_ir::{EntityRef, Join, Op, ProbeKind, Source, Stmt, StmtKind, Value
 
 use crate::error::Result;
 use crate::stage::Gen;
+use crate::vectors::Interval;
 
 /// Rows that are selected at a time: their numbers stay in the first-level cache.
 const SELECTION_ROWS: i128 = 1024;
@@ -35,13 +36,49 @@ enum Pass {
 
 /// The rows that a pass looks at.
 #[derive(Copy, Clone)]
-enum Rows {
+pub(crate) enum Rows {
     /// Those from one number to before another; there is one at least.
     Range(ClifValue, ClifValue),
     /// The first so many of the selection.
     Selected(ClifValue),
     /// Those from one number to before another, where some have been selected before; there need not be one.
     Rest { from: ClifValue, end: ClifValue, count: ClifValue },
+}
+
+/// Share of the rows that a filter keeps of which nothing is known.
+const KEPT_UNKNOWN: f64 = 0.3;
+/// Instructions that a row costs in a loop that looks at one row at a time.
+const INSTRUCTIONS: f64 = 11.0;
+/// What a byte from memory costs, in instructions.
+const BYTE: f64 = 0.75;
+
+/// What is expected of a pass of filters.
+#[derive(Copy, Clone, Debug)]
+struct Expected {
+    /// Bytes of its columns for a row.
+    width: u32,
+    /// Instructions that a row costs where vectors select, if they can; they do in the first pass only.
+    vectors: Option<f64>,
+    /// Share of the rows that it keeps.
+    kept: f64,
+}
+
+/// The order of passes that is expected to cost least: each as the first one, then the others, those first that rule out most for what they cost. Equal ones stay in order.
+fn order(passes: &[Expected]) -> Vec<usize> {
+    let bytes = |pass: &Expected| f64::from(pass.width) * BYTE;
+    let rank = |at: &usize| (INSTRUCTIONS + bytes(&passes[*at])) / (1.0 - passes[*at].kept).max(1e-6);
+    let orders = (0..passes.len()).map(|first| {
+        let mut others: Vec<usize> = (0..passes.len()).filter(|at| *at != first).collect();
+        others.sort_by(|a, b| rank(a).total_cmp(&rank(b)));
+        let mut cost = passes[first].vectors.unwrap_or(INSTRUCTIONS) + bytes(&passes[first]);
+        let mut left = passes[first].kept;
+        for at in &others {
+            cost += left * (INSTRUCTIONS + bytes(&passes[*at]));
+            left *= passes[*at].kept;
+        }
+        (cost, std::iter::once(first).chain(others).collect())
+    });
+    orders.min_by(|(a, _), (b, _)| a.total_cmp(b)).map_or(vec![], |(_, order)| order)
 }
 
 impl Gen<'_> {
@@ -51,20 +88,24 @@ impl Gen<'_> {
             return None;
         }
         let leading = self.leading_filters();
-        let mut passes: Vec<(u32, Vec<Value>, Pass)> = vec![];
+        let mut passes: Vec<(Vec<Value>, Vec<Value>)> = vec![];
         for stmt in &self.decl.body[..leading] {
             let StmtKind::Filter(value) = &stmt.kind else { continue };
             let columns = self.columns_of(*value, leading);
-            match passes.iter_mut().find(|(_, known, _)| *known == columns) {
-                Some((_, _, Pass::Filters(filters))) => filters.push(*value),
-                _ => {
-                    let width = columns.iter().map(|column| self.stored_bytes(*column)).sum();
-                    passes.push((width, columns, Pass::Filters(vec![*value])));
-                }
+            match passes.iter_mut().find(|(known, _)| *known == columns) {
+                Some((_, filters)) => filters.push(*value),
+                None => passes.push((columns, vec![*value])),
             }
         }
-        passes.sort_by_key(|(width, ..)| *width);
-        let mut passes: Vec<Pass> = passes.into_iter().map(|(_, _, pass)| pass).collect();
+        let expected: Vec<Expected> = passes
+            .iter()
+            .map(|(columns, filters)| {
+                let interval = self.interval(filters, leading);
+                let width = columns.iter().map(|column| self.stored_bytes(*column)).sum();
+                Expected { width, vectors: interval.map(Interval::instructions), kept: interval.map_or(KEPT_UNKNOWN, |of| of.kept) }
+            })
+            .collect();
+        let mut passes: Vec<Pass> = order(&expected).into_iter().map(|at| Pass::Filters(std::mem::take(&mut passes[at].1))).collect();
         passes.extend(self.bitmaps());
         (!passes.is_empty()).then_some(Selection { leading, passes })
     }
@@ -140,6 +181,11 @@ impl Gen<'_> {
 
         // The row loop.
         self.at(Place::Source);
+        if let Some(touched) = self.touches() {
+            self.at(Place::Sink);
+            self.touch(touched, selected, selection)?;
+            self.at(Place::Source);
+        }
         let (head, body, next) = (self.block(), self.block(), self.block());
         let k = self.b.append_block_param(head, types::I64);
         self.jump(head, &[zero]);
@@ -167,7 +213,7 @@ impl Gen<'_> {
     }
 
     /// The number of row `k` of the selection.
-    fn selected_row(&mut self, selection: ClifValue, k: ClifValue) -> ClifValue {
+    pub(crate) fn selected_row(&mut self, selection: ClifValue, k: ClifValue) -> ClifValue {
         let at = self.b.ins().ishl_imm_s(k, 2);
         let at = self.b.ins().iadd(selection, at);
         let number = self.load(types::I32, at, 0);
@@ -327,5 +373,25 @@ impl Gen<'_> {
         self.b.ins().brif(more, body, &[following.into(), count.into()], done, &[count.into()]);
         self.b.switch_to_block(done);
         Ok(kept)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_rules_out_most_for_its_cost_comes_first() {
+        let vectors = |width: u32, kept: f64| Expected { width, vectors: Some(2.0 + f64::from(width) / 2.0), kept };
+        let rows = |width: u32| Expected { width, vectors: None, kept: KEPT_UNKNOWN };
+        // Narrow columns, where they rule out as much.
+        assert_eq!(order(&[vectors(4, 0.3), vectors(1, 0.3), vectors(2, 0.3)]), [1, 2, 0]);
+        // A wide one, where it keeps next to nothing.
+        assert_eq!(order(&[vectors(2, 0.5), vectors(4, 0.02)]), [1, 0]);
+        // Not what costs much, though it keeps less.
+        assert_eq!(order(&[rows(16), vectors(1, 0.4)]), [1, 0]);
+        // Equal ones as they came, and one that keeps everything last.
+        assert_eq!(order(&[vectors(1, 1.0), rows(8), rows(8), rows(8)]), [0, 1, 2, 3].map(|at| [1, 2, 3, 0][at]));
+        assert_eq!(order(&[]), [0; 0]);
     }
 }

@@ -91,9 +91,10 @@ impl<'a> Gen<'a> {
         self.prepare_source(morsel);
         self.hold_accumulators();
         let rows = self.load(types::I64, morsel, offset_of!(Morsel, rows));
-        match self.selection() {
-            Some(selection) => self.selected_rows(rows, &selection)?,
-            None => self.all_rows(rows, morsel)?,
+        match (self.selection(), self.touches()) {
+            (Some(selection), _) => self.selected_rows(rows, &selection)?,
+            (None, Some(touched)) => self.touched_rows(rows, touched)?,
+            (None, None) => self.all_rows(rows, morsel)?,
         }
         self.finish()
     }

@@ -122,7 +122,7 @@ pub struct WorkerHead {
     /// By number of the group table: buffers of what its calls take, if it has any. The first column (8 bytes) is the distance of the row's entry
     /// from `entries`, the others are the operands. When [`OUT_ROWS`] rows are in them, call the builtin `operands_flush`.
     pub operands: *const *mut OutHead,
-    /// Room for [`MAX_MORSEL_ROWS`] row numbers.
+    /// Room for [`MAX_MORSEL_ROWS`] row numbers, or for whatever else a stage function puts there; nothing outlives the call.
     pub selection: *mut u32,
     /// For each byte: the places of its set bits, in order, then zeros.
     pub compress: *const [u32; 8],
@@ -292,7 +292,9 @@ pub const fn entry_number(buffer: usize, row: usize) -> Option<u32> {
 ///
 /// A numeric key ([`crate::layout::RowLayout::numeric`]) addresses the table **directly** where it lies in a range that the table chooses: `direct` has an
 /// element for each number from `first` on, `range` in all; it is 0, or the number of the entry from 1 on. Such keys are not in the slots; null and keys
-/// out of range are.
+/// out of range are. Where `range` is not 0 and `direct` is null the entries themselves are **spread**: entry `n + 1` is that of number `first + n`, for the whole range, from the start;
+/// it is a group once the key stands in it, which whoever accumulates a row into it writes. Entries behind those are found by the slots. A table is spread between two morsels only, and only if
+/// it may be ([`crate::layout::may_spread`]).
 ///
 /// A slot is 0, or holds the byte offset of an entry from `entries` in its low 48 bits (never 0: the first stride is left free) and the
 /// high 16 bits of the entry's hash in its high 16 bits. The first slot of hash *h* is `h & mask`; look on at the next slot
@@ -455,6 +457,9 @@ macro_rules! for_each_builtin {
             /// lies in this worker's scratch memory, which stays until the stage's rows have been flushed. Returns 0, or 1 where the result is null,
             /// or 2 where the call failed: the error, raised by value number `value` of the running stage, waits in the worker then.
             function_call(worker: Ptr, function: I32, value: I32, args: Ptr, count: I32, out: Ptr) -> I32;
+            /// Asks for memory that will soon be written to: `count` addresses (8 bytes each) lie at `addresses`, and what is `behind` bytes behind each is
+            /// wanted, too. Reads and writes none of it; any address is good.
+            prefetch(addresses: Ptr, count: I64, behind: I64) -> I32;
             /// C's fmod.
             f64_rem(a: F64, b: F64) -> F64;
         }

@@ -126,6 +126,11 @@ pub fn coded_keys(program: &Program, stage: Stage) -> Option<CodedKeys> {
     Some(CodedKeys { columns, places: places as usize })
 }
 
+/// Whether the runtime may spread a table of groups: see [`crate::abi::GroupsHead`]. Not where somebody holds the distance of entries, or counts groups as they come.
+pub fn may_spread(decl: &GroupsDecl) -> bool {
+    is_numeric(&decl.keys) && decl.calls.is_empty() && decl.enough.is_none()
+}
+
 /// Whether these keys are one integer in a register of at most 64 bits.
 fn is_numeric(keys: &[Type]) -> bool {
     matches!(keys, [key] if matches!(key.repr, Repr::I8 | Repr::I16 | Repr::I32 | Repr::I64))

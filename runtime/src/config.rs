@@ -154,6 +154,8 @@ pub struct Sizes {
     pub first_slots: usize,
     /// Rows that a table's first block has room for, 1 or more.
     pub first_rows: usize,
+    /// Groups of a table from which on its entries may be spread.
+    pub spread_rows: usize,
     /// Rows of a part of a join table: 1 to 65,536.
     pub part_rows: usize,
     /// Whether native stages and the interpreter take turns, morsel by morsel.
@@ -170,6 +172,7 @@ impl Default for Sizes {
             morsel_rows: MAX_MORSEL_ROWS,
             first_slots: 128,
             first_rows: 64,
+            spread_rows: 2048,
             part_rows: 1 << 16,
             alternate: false,
             counted: true,
@@ -181,7 +184,16 @@ impl Default for Sizes {
 impl Sizes {
     /// All as small as can be, and engines that take turns.
     pub fn least(morsel_rows: usize) -> Self {
-        Sizes { morsel_rows, first_slots: 2, first_rows: 1, part_rows: 3, alternate: true, counted: true, hash_mask: HASH_ALL }
+        Sizes {
+            morsel_rows,
+            first_slots: 2,
+            first_rows: 1,
+            spread_rows: 2,
+            part_rows: 3,
+            alternate: true,
+            counted: true,
+            hash_mask: HASH_ALL,
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use bumpalo::Bump;
 use stagefuse_ir::abi::{COMPRESS, GroupsHead, JoinSlot, LimitHead, MAX_MORSEL_ROWS, OutHead, RowsHead, STR_INLINE, StrRef, WorkerHead};
+use stagefuse_ir::layout::may_spread;
 use stagefuse_ir::{EntityRef, Groups, Input, Sink, Stage};
 
 use crate::builtins::strings;
@@ -150,6 +151,7 @@ impl Worker {
                 let mut table = Box::new(table.with_front(plan.front, &shared.memory)?);
                 table.place = self.place.wrapping_add((stage.index() as u64) << 56);
                 let decl = &shared.program.groups[groups];
+                table.spread.allowed = may_spread(decl);
                 if !decl.calls.is_empty() {
                     let calls = table.calls.insert(Box::new(Calls::new(decl, &shared.aggregates)?));
                     self.operands[groups.index()] = &raw mut *calls.buffers.head;
@@ -194,12 +196,13 @@ impl Worker {
         self.sorted[sort].take()
     }
 
-    /// Tells a table how far its source has come with the rows that follow, and how far it will.
-    pub(crate) fn note_rows(&mut self, groups: Groups, rows: u64, expected: u64) {
-        if let Some(table) = &mut self.tables[groups.index()] {
-            table.seen.rows += rows;
-            table.seen.expected = expected;
-        }
+    /// Tells a table how far its source has come with the rows that follow, and how far it will. Its entries may move.
+    pub(crate) fn note_rows(&mut self, groups: Groups, rows: u64, expected: u64) -> Result<(), Error> {
+        let Some(table) = &mut self.tables[groups.index()] else { return Ok(()) };
+        table.seen.expected = expected;
+        table.consider_spreading(&self.shared.memory)?;
+        table.seen.rows += rows;
+        Ok(())
     }
 
     /// Adds a group; see the builtin `groups_insert`.

@@ -6,7 +6,7 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Type as ClifType, Value as ClifValue, types};
 use cranelift_frontend::Variable;
 use stagefuse_ir::abi::{Builtin, GroupsHead, SLOT_ADDRESS, WorkerHead};
-use stagefuse_ir::layout::{CodedKeys, Field, RowLayout, coded_keys};
+use stagefuse_ir::layout::{CodedKeys, Field, RowLayout, coded_keys, may_spread};
 use stagefuse_ir::{AccDecl, AccOp, BinaryOp, EntityRef, Groups, Repr, Sink, SqlType, Type, Value};
 
 use crate::error::{Result, unsupported};
@@ -179,6 +179,18 @@ impl Gen<'_> {
             self.b.ins().brif(inside, direct, &[], hashed, &[]);
             self.b.switch_to_block(direct);
             let elements = self.load(types::I64, head, offset_of!(GroupsHead, direct));
+            if may_spread(&self.program.groups[groups]) {
+                let (by_element, spread) = (self.block(), self.block());
+                self.b.ins().brif(elements, by_element, &[], spread, &[]);
+                self.b.switch_to_block(spread);
+                let entries = self.load(types::I64, head, offset_of!(GroupsHead, entries));
+                let entry_number = self.b.ins().iadd_imm_s(at, 1);
+                let offset = self.b.ins().imul_imm_s(entry_number, i64::from(layout.stride));
+                let there = self.b.ins().iadd(entries, offset);
+                self.write_field(&key.with_valid(None), &keys[0].1, there, &layout.fields[0])?;
+                self.jump(found, &[there]);
+                self.b.switch_to_block(by_element);
+            }
             let offset = self.b.ins().ishl_imm_s(at, 2);
             let element_at = self.b.ins().iadd(elements, offset);
             let element = self.load(types::I32, element_at, 0);

@@ -3,6 +3,7 @@
 //! None of them unwinds: what could panic is caught here and becomes an error in the worker.
 
 mod decimal;
+mod prefetch;
 mod rows;
 pub(crate) mod strings;
 
@@ -11,6 +12,7 @@ pub(crate) use decimal::{f64_to_decimal_value, rescale};
 use stagefuse_ir::abi::BuiltinTable;
 
 use decimal::*;
+use prefetch::*;
 use rows::*;
 use strings::*;
 

@@ -300,7 +300,7 @@ impl Run {
     unsafe fn run_morsel(&self, stage: Stage, worker: &mut Worker, morsel: &Morsel) -> Result<Flow, Error> {
         let state = &self.shared.stages[stage.index()];
         if let Some(groups) = state.groups {
-            worker.note_rows(groups, morsel.rows, state.expected.load(Ordering::Relaxed));
+            worker.note_rows(groups, morsel.rows, state.expected.load(Ordering::Relaxed))?;
         }
         let start = self.shared.memory.sizes.counted.then(Instant::now);
         let turns = self.shared.memory.sizes.alternate && state.morsels.fetch_add(1, Ordering::Relaxed) % 2 == 1;
@@ -391,7 +391,9 @@ impl Run {
             Sink::Group { groups, .. } => {
                 let tables = pool.iter_mut().filter_map(|worker| worker.take_groups(groups.index())).map(|table| *table);
                 let tables: Vec<GroupTable> = tables.collect();
-                state.rows_out.store(tables.iter().map(|table| table.rows() as u64).sum(), Ordering::Relaxed);
+                // How many of the places of spread tables have a group is found out when these are merged.
+                let counted = tables.iter().map(|table| table.rows() - table.spread.places);
+                state.rows_out.store(counted.sum::<usize>() as u64, Ordering::Relaxed);
                 self.shared.groups[groups.index()].complete(self.shared.merging(*groups), tables)?;
                 Ok(0)
             }
@@ -430,10 +432,12 @@ impl Run {
     /// What a stage has done so far.
     pub fn metrics(&self, stage: Stage) -> StageMetrics {
         let state = &self.shared.stages[stage.index()];
+        let written = state.groups.filter(|_| state.last_writer);
+        let found = written.map_or(0, |groups| self.shared.groups[groups.index()].found());
         StageMetrics {
             rows_in: state.rows_in.load(Ordering::Relaxed),
             rows_ahead: state.rows_ahead.load(Ordering::Relaxed),
-            rows_out: state.rows_out.load(Ordering::Relaxed),
+            rows_out: state.rows_out.load(Ordering::Relaxed) + found,
             nanos: state.nanos.load(Ordering::Relaxed),
         }
     }

@@ -58,6 +58,8 @@ pub(crate) struct SharedGroups {
     /// Until all partitions are merged.
     workers: Mutex<Option<Tables>>,
     merged: Vec<Mutex<Option<Arc<GroupTable>>>>,
+    /// Groups that were not counted before the workers' tables were merged.
+    found: OnceLock<Arc<AtomicU64>>,
     /// Partitions that are not merged.
     left: AtomicUsize,
 }
@@ -65,14 +67,20 @@ pub(crate) struct SharedGroups {
 impl SharedGroups {
     fn new(partitions: usize) -> Self {
         let merged = (0..partitions).map(|_| Mutex::new(None)).collect();
-        SharedGroups { workers: Mutex::new(None), merged, left: AtomicUsize::new(partitions) }
+        SharedGroups { workers: Mutex::new(None), merged, found: OnceLock::new(), left: AtomicUsize::new(partitions) }
     }
 
     /// Takes the workers' tables: from now on partitions can be read.
     pub(crate) fn complete(&self, of: Merging<'_>, tables: Vec<GroupTable>) -> Result<(), Error> {
         let tables = Tables::new(of, tables, self.merged.len())?;
+        self.found.get_or_init(|| Arc::clone(&tables.found));
         self.workers.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(tables);
         Ok(())
+    }
+
+    /// How many groups merging has found so far that could not be counted before.
+    pub(crate) fn found(&self) -> u64 {
+        self.found.get().map_or(0, |found| found.load(Ordering::Relaxed))
     }
 
     /// A partition, merged on first use. After the last one the workers' tables go.

@@ -45,7 +45,8 @@ impl Apart {
     /// Takes the tables, if their keys lie apart; gives them back otherwise. There are at most as many tables as partitions.
     pub(crate) fn new(of: Merging<'_>, tables: Vec<GroupTable>, partitions: usize) -> Result<Apart, Vec<GroupTable>> {
         let few = tables.iter().any(|table| table.rows() < FEW_ROWS);
-        if !of.layout.numeric || !of.decl.calls.is_empty() || tables.len() < 2 || tables.len() > partitions || few {
+        let spread = tables.iter().any(|table| table.spread.places > 0);
+        if spread || !of.layout.numeric || !of.decl.calls.is_empty() || tables.len() < 2 || tables.len() > partitions || few {
             return Err(tables);
         }
         let mut sampled: Vec<(Vec<i64>, GroupTable)> = tables.into_iter().map(|table| (sample(of.layout, &table), table)).collect();

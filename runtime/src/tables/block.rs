@@ -1,9 +1,9 @@
 //! A block of bytes that grows: what rows of tables lie in.
 
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
+use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, handle_alloc_error, realloc};
 use std::ptr::null_mut;
 
-/// Bytes from the allocator, aligned to 8, not zeroed.
+/// Bytes from the allocator, aligned to 8, not zeroed unless they are asked for so.
 #[derive(Debug)]
 pub(crate) struct Block {
     base: *mut u8,
@@ -18,6 +18,18 @@ unsafe impl Sync for Block {}
 impl Block {
     pub(crate) const fn new() -> Self {
         Block { base: null_mut(), capacity: 0 }
+    }
+
+    /// So many bytes, a multiple of 8 and not none, all zero. What nobody touches takes no memory.
+    pub(crate) fn zeroed(capacity: usize) -> Self {
+        assert!(capacity > 0 && capacity.is_multiple_of(8), "a block has words");
+        let layout = Layout::from_size_align(capacity, 8).expect("tables are smaller than the address space");
+        // SAFETY: the size is not zero.
+        let base = unsafe { alloc_zeroed(layout) };
+        if base.is_null() {
+            handle_alloc_error(layout);
+        }
+        Block { base, capacity }
     }
 
     pub(crate) fn base(&self) -> *mut u8 {

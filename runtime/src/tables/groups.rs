@@ -1,4 +1,5 @@
-//! One worker's group table: entries next to each other, found by an array that a numeric key addresses, or by slots of hashes (see [`GroupsHead`]).
+//! One worker's group table: entries next to each other, found by an array that a numeric key addresses, or by slots of hashes (see [`GroupsHead`]);
+//! or spread (see [`super::spread`]).
 //!
 //! Which of the two is decided anew whenever the slots are full: keys that lie close together (years, the keys of a clustered table) get the
 //! array, and rows that come in the order of their keys then walk through it in that order.
@@ -10,6 +11,7 @@ use stagefuse_ir::layout::RowLayout;
 use super::block::Block;
 use super::calls::Calls;
 use super::number::{Span, key_of, row_hash};
+use super::spread::Spread;
 use crate::error::Error;
 use crate::memory::Memory;
 
@@ -27,8 +29,8 @@ pub(crate) struct GroupTable {
     slots: Vec<u64>,
     direct: Vec<u32>,
     front: Vec<u64>,
-    block: Block,
-    layout: RowLayout,
+    pub(super) block: Block,
+    pub(super) layout: RowLayout,
     /// Entries that are in the slots.
     hashed: usize,
     /// Least and greatest numeric key.
@@ -42,6 +44,8 @@ pub(crate) struct GroupTable {
     pub(crate) place: u64,
     /// What of its source the table has seen.
     pub(crate) seen: Seen,
+    /// Whether its entries are spread, and whether they may be.
+    pub(crate) spread: Spread,
     /// Bytes counted for this table.
     pub(crate) held: usize,
 }
@@ -102,6 +106,7 @@ impl GroupTable {
             kept: vec![],
             place: 0,
             seen: Seen::default(),
+            spread: Spread::default(),
             held: 0,
         }
     }
@@ -145,8 +150,9 @@ impl GroupTable {
             self.rebuild(key == Some(self.greatest), memory)?;
         }
         if (rows + 2) * self.stride() > self.block.capacity() {
-            let foreseen = self.foresee();
-            self.reserve((rows * 2).max(foreseen).max(memory.sizes.first_rows - 1).max(1), memory)?;
+            let places = self.spread.places;
+            let room = if places > 0 { rows + (rows - places).max(memory.sizes.first_rows) } else { (rows * 2).max(self.foresee()) };
+            self.reserve(room.max(memory.sizes.first_rows - 1).max(1), memory)?;
         }
         // SAFETY: the block has room for `rows + 2` strides.
         let entry = unsafe {
@@ -162,7 +168,28 @@ impl GroupTable {
         Ok(entry)
     }
 
-    fn stride(&self) -> usize {
+    /// The entry of the number at a place of the direct range, if it has one.
+    pub(super) fn numbered(&self, place: usize) -> Option<*mut u8> {
+        let number = self.direct[place] as usize;
+        (number > 0).then(|| self.entry(number - 1))
+    }
+
+    /// Adds a copy of another table's entry, of a number that has a place in the direct range and no entry yet.
+    pub(super) fn copy_in(&mut self, place: usize, number: i64, entry: *const u8, memory: &Memory) -> Result<(), Error> {
+        let rows = self.rows();
+        if (rows + 2) * self.stride() > self.block.capacity() {
+            self.reserve((rows * 2).max(memory.sizes.first_rows - 1).max(1), memory)?;
+        }
+        // SAFETY: the block has room for `rows + 2` strides, and the other entry has as many bytes and lies in another block.
+        unsafe { self.block.base().add((rows + 1) * self.stride()).copy_from_nonoverlapping(entry, self.stride()) }
+        self.least = self.least.min(number);
+        self.greatest = self.greatest.max(number);
+        self.direct[place] = rows as u32 + 1;
+        self.head.rows += 1;
+        Ok(())
+    }
+
+    pub(super) fn stride(&self) -> usize {
         self.layout.stride as usize
     }
 
@@ -170,13 +197,19 @@ impl GroupTable {
         Span { first: self.head.first, range: self.head.range }
     }
 
-    /// Least and greatest numeric key; `None` where none has come.
+    /// Least and greatest numeric key, or less and more than those; `None` where none has come.
     pub(crate) fn keys(&self) -> Option<(i64, i64)> {
-        (self.least <= self.greatest).then_some((self.least, self.greatest))
+        let range = self.spread.places as i64;
+        // Any number that has a place may have come.
+        let (least, greatest) = match range {
+            0 => (self.least, self.greatest),
+            _ => (self.least.min(self.head.first), self.greatest.max(self.head.first.wrapping_add(range - 1))),
+        };
+        (least <= greatest).then_some((least, greatest))
     }
 
     /// Makes row number `row` found.
-    fn place(&mut self, row: usize, hash: u64, key: Option<i64>) {
+    pub(super) fn place(&mut self, row: usize, hash: u64, key: Option<i64>) {
         if let Some(place) = key.and_then(|key| self.span().place(key)) {
             self.direct[place] = row as u32 + 1;
             return;
@@ -210,6 +243,9 @@ impl GroupTable {
 
     /// Chooses anew what finds the entries, with room for more of them. `ascending`: no greater key has come than the last one.
     fn rebuild(&mut self, ascending: bool, memory: &Memory) -> Result<(), Error> {
+        if self.spread.places > 0 {
+            return self.find_again((self.slots.len() * 2).max(memory.sizes.first_slots), memory);
+        }
         let rows = self.rows();
         let foreseen = self.foresee();
         self.seen.last = (self.seen.rows, rows as u64);
@@ -234,7 +270,7 @@ impl GroupTable {
     }
 
     /// So many empty slots, a power of two.
-    fn set_slots(&mut self, slots: usize, memory: &Memory) -> Result<(), Error> {
+    pub(super) fn set_slots(&mut self, slots: usize, memory: &Memory) -> Result<(), Error> {
         if slots > self.slots.len() {
             self.count((slots - self.slots.len()) * 8, memory)?;
             // Fresh zeros are cheaper than cleared ones where there are many.
@@ -305,12 +341,7 @@ impl GroupTable {
 
     /// Removes rows, given in ascending order. From now on groups are read only: what finds them is gone.
     pub(crate) fn remove(&mut self, rows: &[usize], memory: &Memory) {
-        let freed = size_of_val(&self.slots[..]) + size_of_val(&self.direct[..]);
-        (self.slots, self.direct) = (vec![], vec![]);
-        self.held = self.held.saturating_sub(freed);
-        memory.shrink(freed);
-        (self.head.slots, self.head.mask) = ((&raw const EMPTY).cast_mut(), 0);
-        (self.head.direct, self.head.range) = (std::ptr::null_mut(), 0);
+        self.drop_places(memory);
         for row in rows.iter().rev() {
             let last = self.rows() - 1;
             if *row < last {
@@ -319,6 +350,20 @@ impl GroupTable {
             }
             self.head.rows -= 1;
         }
+    }
+
+    /// Drops what finds entries.
+    pub(super) fn drop_places(&mut self, memory: &Memory) {
+        let freed = size_of_val(&self.slots[..]) + size_of_val(&self.direct[..]);
+        (self.slots, self.direct) = (vec![], vec![]);
+        self.give_back(freed, memory);
+        (self.head.slots, self.head.mask) = ((&raw const EMPTY).cast_mut(), 0);
+        (self.head.direct, self.head.range) = (std::ptr::null_mut(), 0);
+    }
+
+    pub(super) fn give_back(&mut self, bytes: usize, memory: &Memory) {
+        self.held = self.held.saturating_sub(bytes);
+        memory.shrink(bytes);
     }
 
     /// The number of an entry's row.

@@ -1,6 +1,8 @@
 //! Merges the workers' group tables: partition *p* gets the entries whose hash falls into it.
 
+use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use stagefuse_ir::abi::{HASH_NULL, HASH_SEED, SLOT_ADDRESS, STR_INLINE, StrRef, hash_word};
 use stagefuse_ir::layout::{Field, RowLayout};
@@ -38,6 +40,8 @@ pub(crate) struct Tables {
     /// The tables, where their keys lie apart.
     apart: Option<Arc<Apart>>,
     partitions: usize,
+    /// How many groups of spread tables have been found so far.
+    pub(crate) found: Arc<AtomicU64>,
 }
 
 /// A table of the groups that are there where no row has come.
@@ -112,7 +116,9 @@ impl Tables {
         let span = keys.filter(|_| of.layout.numeric).and_then(|(least, greatest)| Span::of(least, greatest));
         let span = span.filter(|span| span.is_dense(rows, DIRECT_PER_ROW));
         let (mut states, mut state_bytes) = (vec![], 0);
+        let found = Arc::<AtomicU64>::default();
         if let ([only], true) = (&mut tables[..], partitions == 1 || of.layout.keys == 0) {
+            found.store(only.gather(of.memory) as u64, Ordering::Relaxed);
             calls::finish(of, only)?;
         } else {
             for table in &mut tables {
@@ -122,7 +128,7 @@ impl Tables {
             }
         }
         let tables = tables.into_iter().map(Arc::new).collect();
-        Ok(Tables { tables, states: Arc::new(states), state_bytes, span, apart: None, partitions })
+        Ok(Tables { tables, states: Arc::new(states), state_bytes, span, apart: None, partitions, found })
     }
 
     /// Bytes of the tables that nobody else holds, and of the states.
@@ -156,7 +162,8 @@ impl Tables {
         } else {
             let (part, mut target) = self.part(layout, partition, memory)?;
             for (table, moves) in self.tables.iter().zip(&mut moves) {
-                add_part(of, &mut target, table, part, moves)?;
+                let found = add_part(of, &mut target, table, part, moves)?;
+                self.found.fetch_add(found, Ordering::Relaxed);
             }
             target
         };
@@ -185,11 +192,43 @@ impl Tables {
     }
 }
 
-/// Adds the groups of a table that belong to a part. Which they are is only noted where the host has to know.
-fn add_part(of: Merging<'_>, target: &mut GroupTable, table: &GroupTable, part: Part, moves: &mut Moves) -> Result<(), Error> {
+/// Adds a group of a spread table, whose key is number `row` of its range, to those of a table that is addressed by keys.
+fn add_number(of: Merging<'_>, target: &mut GroupTable, table: &GroupTable, row: usize) -> Result<(), Error> {
+    let (number, entry) = (table.head.first.wrapping_add(row as i64), table.entry(row));
+    // Null and what lies far away may have made the target choose another range, or none.
+    let Some(place) = target.span().place(number) else {
+        return add(of, target, hash_of(Some(number), of.memory.sizes.hash_mask), Some(number), entry).map(|_| ());
+    };
+    match target.numbered(place) {
+        Some(known) => combine_all(of.decl, of.layout, known, entry),
+        None => target.copy_in(place, number, entry, of.memory)?,
+    }
+    Ok(())
+}
+
+/// The rows of a table that a part may take: places of its keys first, then all others.
+fn rows_of(table: &GroupTable, part: Part) -> [Range<usize>; 2] {
+    let places = table.spread.places;
+    let Part::Keys { span, .. } = part else { return [0..places, places..table.rows()] };
+    let place = |number: i128| (number - i128::from(table.head.first)).clamp(0, places as i128) as usize;
+    let first = i128::from(span.first);
+    [place(first)..place(first + i128::from(span.range)), places..table.rows()]
+}
+
+/// Adds the groups of a table that belong to a part. Which they are is only noted where the host has to know. Yields how many of them had places.
+fn add_part(of: Merging<'_>, target: &mut GroupTable, table: &GroupTable, part: Part, moves: &mut Moves) -> Result<u64, Error> {
     let (layout, mask) = (of.layout, of.memory.sizes.hash_mask);
     let noted = !of.decl.calls.is_empty();
-    for row in 0..table.rows() {
+    let mut found = 0;
+    for row in rows_of(table, part).into_iter().flatten() {
+        if !table.is_group(row, layout) {
+            continue;
+        }
+        if matches!(part, Part::Keys { .. }) && !noted && row < table.spread.places {
+            add_number(of, target, table, row)?;
+            found += 1;
+            continue;
+        }
         let entry = table.entry(row);
         // SAFETY: the entry is a row of this layout.
         let key = if layout.numeric { unsafe { key_of(layout, entry) } } else { None };
@@ -211,12 +250,13 @@ fn add_part(of: Merging<'_>, target: &mut GroupTable, table: &GroupTable, part: 
             }
         };
         let entry = add(of, target, hash, key, entry)?;
+        found += u64::from(row < table.spread.places);
         if noted {
             moves.rows.push(row as u32);
             moves.targets.push(target.row_of(entry));
         }
     }
-    Ok(())
+    Ok(found)
 }
 
 /// Adds a group to those of the target; yields its entry there.

@@ -10,3 +10,4 @@ pub(crate) mod number;
 pub(crate) mod order;
 pub(crate) mod rows;
 pub(crate) mod sort;
+pub(crate) mod spread;

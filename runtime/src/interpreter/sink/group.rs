@@ -68,6 +68,9 @@ fn entries_base(frame: &Frame<'_>, groups: Groups) -> u64 {
 #[inline(always)]
 fn direct_offset(head: &GroupsHead, number: i64, stride: u64) -> Option<u64> {
     let at = number.wrapping_sub(head.first) as u64;
+    if at < head.range && head.direct.is_null() {
+        return Some((at + 1) * stride);
+    }
     // SAFETY: there are `range` elements.
     (at < head.range).then(|| u64::from(unsafe { *head.direct.add(at as usize) }) * stride)
 }
@@ -117,6 +120,11 @@ fn find_or_insert(frame: &mut Frame<'_>, groups: Groups, keys: &[Rc<Vector>], fi
                 Some(0) => missing.push(row as u32),
                 Some(known) => *offset = known,
             }
+        }
+        if head.range > 0 && head.direct.is_null() {
+            // The key tells that a row has come with it.
+            let found = offsets.iter().enumerate().filter(|(_, offset)| **offset > 0).map(|(row, offset)| (row, base + offset));
+            store::field(frame.worker, &keys[0], &fields[0], found)?;
         }
         slots.iter_mut().zip(hashes.iter()).for_each(|(slot, hash)| *slot = hash & head.mask);
         let (mut pair_rows, mut pair_entries) = (Buf::<u32>::new(), Buf::<u64>::new());
