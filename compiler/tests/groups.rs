@@ -76,8 +76,11 @@ fn program(ty: &str, key: &str, body: &str) -> Arc<Program> {
     Arc::new(program)
 }
 
+/// How many rows, the sum and the least of their numbers, the greatest text.
+type Group<'a> = (i64, Option<i64>, Option<i64>, &'a str);
+
 fn expected<'a>(rows: impl Iterator<Item = &'a Row>, key: impl Fn(&Row) -> Option<i64>) -> Vec<String> {
-    let mut groups: BTreeMap<Option<i64>, (i64, Option<i64>, Option<i64>, &str)> = BTreeMap::new();
+    let mut groups: BTreeMap<Option<i64>, Group<'_>> = BTreeMap::new();
     for row in rows {
         let (count, sum, least, text) = groups.entry(key(row)).or_default();
         *count += 1;

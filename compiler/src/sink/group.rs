@@ -181,6 +181,8 @@ impl Gen<'_> {
             let elements = self.load(types::I64, head, offset_of!(GroupsHead, direct));
             if may_spread(&self.program.groups[groups]) {
                 let (by_element, spread) = (self.block(), self.block());
+                // Where groups are few, nothing else would wait for this way; where they are many, all wait for memory.
+                self.b.set_cold_block(spread);
                 self.b.ins().brif(elements, by_element, &[], spread, &[]);
                 self.b.switch_to_block(spread);
                 let entries = self.load(types::I64, head, offset_of!(GroupsHead, entries));

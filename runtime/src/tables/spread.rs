@@ -250,12 +250,13 @@ mod tests {
                     (table.seen.rows, table.seen.expected) = (row as u64, 2_000_000);
                     table.consider_spreading(&memory).unwrap();
                 }
-                let key = Some(row * 7919 % 1_000_003);
+                let number = row * 7919 % 1_000_003;
+                let key = Some(number);
                 if table.spread.places == 0 {
                     let entry = table.insert(hash_of(key, HASH_ALL), key, &memory).unwrap();
                     // SAFETY: the fields lie within the entry.
                     unsafe {
-                        entry.add(layout.fields[0].offset as usize).cast::<i64>().write(key.unwrap());
+                        entry.add(layout.fields[0].offset as usize).cast::<i64>().write(number);
                         entry.add(layout.fields[0].valid.unwrap() as usize).write(1);
                     }
                 }
