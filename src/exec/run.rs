@@ -419,7 +419,8 @@ impl Core {
         }
         for (later, decl) in program.stages.iter() {
             let Source::Input { input, .. } = decl.source else { continue };
-            let is_scan = self.scans[input.index()].is::<DataSourceExec>();
+            // What a stage hands over has no scan.
+            let is_scan = self.scans.get(input.index()).is_some_and(|scan| scan.is::<DataSourceExec>());
             if later.index() <= stage.index()
                 || program.is_handed(later)
                 || self.is_memory(input)
