@@ -421,12 +421,7 @@ impl Core {
             let Source::Input { input, .. } = decl.source else { continue };
             // What a stage hands over has no scan.
             let is_scan = self.scans.get(input.index()).is_some_and(|scan| scan.is::<DataSourceExec>());
-            if later.index() <= stage.index()
-                || program.is_handed(later)
-                || self.is_memory(input)
-                || !is_scan
-                || self.same.is_second(input.index())
-            {
+            if later.index() <= stage.index() || !is_scan || self.is_memory(input) || self.same.is_second(input.index()) {
                 continue;
             }
             let partitions = self.input_partitions(input);

@@ -1,6 +1,5 @@
 //! Merges the workers' group tables: partition *p* gets the entries whose hash falls into it.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,6 +11,7 @@ use super::apart::Apart;
 use super::calls::{self, Moves, State};
 use super::groups::GroupTable;
 use super::number::{Span, hash_of, key_of, row_hash};
+use super::spread::{add_number, rows_of};
 use crate::arrays::Arrays;
 use crate::config::HostAggregate;
 use crate::error::Error;
@@ -92,7 +92,7 @@ pub(crate) struct Merging<'a> {
 
 /// The part of the groups that a merged table takes.
 #[derive(Copy, Clone)]
-enum Part {
+pub(super) enum Part {
     /// Those whose hash falls into it.
     Hash { partition: usize, partitions: usize },
     /// Those whose numeric key lies in the range; null goes to the first.
@@ -190,29 +190,6 @@ impl Tables {
         let target = GroupTable::direct(layout, span, rows.div_ceil(partitions).min(span.range as usize), memory)?;
         Ok((Part::Keys { span, first: partition == 0 }, target))
     }
-}
-
-/// Adds a group of a spread table, whose key is number `row` of its range, to those of a table that is addressed by keys.
-fn add_number(of: Merging<'_>, target: &mut GroupTable, table: &GroupTable, row: usize) -> Result<(), Error> {
-    let (number, entry) = (table.head.first.wrapping_add(row as i64), table.entry(row));
-    // Null and what lies far away may have made the target choose another range, or none.
-    let Some(place) = target.span().place(number) else {
-        return add(of, target, hash_of(Some(number), of.memory.sizes.hash_mask), Some(number), entry).map(|_| ());
-    };
-    match target.numbered(place) {
-        Some(known) => combine_all(of.decl, of.layout, known, entry),
-        None => target.copy_in(place, number, entry, of.memory)?,
-    }
-    Ok(())
-}
-
-/// The rows of a table that a part may take: places of its keys first, then all others.
-fn rows_of(table: &GroupTable, part: Part) -> [Range<usize>; 2] {
-    let places = table.spread.places;
-    let Part::Keys { span, .. } = part else { return [0..places, places..table.rows()] };
-    let place = |number: i128| (number - i128::from(table.head.first)).clamp(0, places as i128) as usize;
-    let first = i128::from(span.first);
-    [place(first)..place(first + i128::from(span.range)), places..table.rows()]
 }
 
 /// Adds the groups of a table that belong to a part. Which they are is only noted where the host has to know. Yields how many of them had places.
@@ -325,7 +302,7 @@ fn same(field: &Field, a: *const u8, b: *const u8) -> bool {
 }
 
 /// Adds the accumulators of one entry to those of another.
-fn combine_all(decl: &GroupsDecl, layout: &RowLayout, target: *mut u8, source: *const u8) {
+pub(super) fn combine_all(decl: &GroupsDecl, layout: &RowLayout, target: *mut u8, source: *const u8) {
     for (acc, field) in decl.accs.iter().zip(&layout.fields[layout.keys..]) {
         combine(acc.op, field, target, source);
     }

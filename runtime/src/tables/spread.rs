@@ -4,11 +4,14 @@
 //! Spread entries are found by arithmetic, none is ever added, and merging goes through them in the order of their keys. They take room for every
 //! number of the range, so that a table is spread only once it has shown that it will fill a good part of it.
 
+use std::ops::Range;
+
 use stagefuse_ir::layout::RowLayout;
 
 use super::block::Block;
 use super::groups::GroupTable;
-use super::number::{Span, key_of, row_hash};
+use super::merge::{Merging, Part, add, combine_all};
+use super::number::{Span, hash_of, key_of, row_hash};
 use crate::error::Error;
 use crate::memory::Memory;
 
@@ -139,6 +142,29 @@ impl GroupTable {
     }
 }
 
+/// Adds a group of a spread table, whose key is number `row` of its range, to those of a table that is addressed by keys.
+pub(super) fn add_number(of: Merging<'_>, target: &mut GroupTable, table: &GroupTable, row: usize) -> Result<(), Error> {
+    let (number, entry) = (table.head.first.wrapping_add(row as i64), table.entry(row));
+    // Null and what lies far away may have made the target choose another range, or none.
+    let Some(place) = target.span().place(number) else {
+        return add(of, target, hash_of(Some(number), of.memory.sizes.hash_mask), Some(number), entry).map(|_| ());
+    };
+    match target.numbered(place) {
+        Some(known) => combine_all(of.decl, of.layout, known, entry),
+        None => target.copy_in(place, number, entry, of.memory)?,
+    }
+    Ok(())
+}
+
+/// The rows of a table that a part may take: places of its keys first, then all others.
+pub(super) fn rows_of(table: &GroupTable, part: Part) -> [Range<usize>; 2] {
+    let places = table.spread.places;
+    let Part::Keys { span, .. } = part else { return [0..places, places..table.rows()] };
+    let place = |number: i128| (number - i128::from(table.head.first)).clamp(0, places as i128) as usize;
+    let first = i128::from(span.first);
+    [place(first)..place(first + i128::from(span.range)), places..table.rows()]
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
@@ -150,7 +176,6 @@ mod tests {
     use super::*;
     use crate::config::{MemoryBudget, Unlimited};
     use crate::error::HostError;
-    use crate::tables::number::hash_of;
 
     /// Adds a row to the group of its key, as engines do.
     fn count(table: &mut GroupTable, layout: &RowLayout, found: &mut HashMap<Option<i64>, usize>, key: Option<i64>, memory: &Memory) {
