@@ -85,7 +85,7 @@ mod worker;
 pub use adapt::adapt;
 pub use builtins::builtins;
 pub use columns::arrow_type;
-pub use compact::{Block, ColumnInfo, CompactTable};
+pub use compact::{Block, ColumnInfo, CompactBuilder, CompactTable};
 pub use config::{Engine, HostAccumulator, HostAggregate, MemoryBudget, OpaqueExpr, RunConfig, Sizes, Unlimited};
 pub use error::{Error, HostError};
 pub use functions::is_regex;

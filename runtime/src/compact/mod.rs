@@ -16,6 +16,7 @@ use stagefuse_ir::abi::StrRef;
 use stagefuse_ir::{SqlType, Stored};
 
 use crate::builtins::strings;
+pub use encode::CompactBuilder;
 
 /// A table of partitions; a partition's rows lie in one block.
 ///
