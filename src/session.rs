@@ -17,7 +17,7 @@ use crate::plans::{Planned, Plans};
 use crate::query::Query;
 use crate::rule::StagefuseBuilder;
 use crate::sql::{self, Statement};
-use crate::table::CachedTable;
+use crate::table::{CachedTable, by_column};
 
 /// A session: tables, settings, queries. Settings are changed by `SET`.
 ///
@@ -174,12 +174,17 @@ impl Session {
     /// Where there is no such table, or it cannot be read.
     pub async fn cache_table(&self, table: &str) -> Result<CachedTable, Error> {
         let frame = self.context.table(table).await?;
-        let schema = Arc::clone(frame.schema().inner());
         let before = self.context.table_provider(table).await?;
-        // Partition by partition: rows keep the order of their source, which mostly is that of some column.
-        let batches = frame.collect_partitioned().await?.concat();
         let partitions = self.context.state().config().target_partitions().max(1);
-        let cached = CachedTable::try_new(schema, evenly(batches, partitions))?;
+        let cached = match by_column(&self.context, &frame, &before, partitions).await? {
+            Some(cached) => cached,
+            None => {
+                let schema = Arc::clone(frame.schema().inner());
+                // Partition by partition: rows keep the order of their source, which mostly is that of some column.
+                let batches = frame.collect_partitioned().await?.concat();
+                CachedTable::try_new(schema, evenly(batches, partitions))?
+            }
+        };
         self.context.deregister_table(table)?;
         self.context.register_table(table, Arc::new(cached.clone()))?;
         // Plans over the table that was there would keep its rows in memory.

@@ -101,8 +101,11 @@ async fn of_scale(
                 "--queries without a suite needs the tables: name their folder with --data DIR, or a file with --table NAME=FILE",
             ));
         }
-        (Storage::Memory, _) => load::into_memory(context, files()?, threads).await.map(|()| None)?,
-        (Storage::Parquet, None) => tables::register(context, arguments.data.as_deref(), &arguments.table).await.map(|()| None)?,
+        // What is cached is read from the files at once: as Arrow arrays it may not fit into memory.
+        (Storage::Memory, _) if arguments.tables == Tables::Arrow || arguments.modes.contains(&Mode::Off) => {
+            load::into_memory(context, files()?, threads).await.map(|()| None)?
+        }
+        _ => tables::register(context, arguments.data.as_deref(), &arguments.table).await.map(|()| None)?,
     };
     let sessions = Sessions::over(&plain, arguments).await?;
     if let Some((_, session)) = sessions.0.first() {

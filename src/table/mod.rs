@@ -1,5 +1,6 @@
 //! Tables that are held in memory in compact columns: `CACHE TABLE t`, and [`CachedTable`] for programs.
 
+mod by_column;
 mod exec;
 mod names;
 mod statistics;
@@ -18,6 +19,7 @@ use stagefuse_ir::SqlType;
 use stagefuse_runtime::CompactTable;
 
 use crate::lower::ir_type;
+pub(crate) use by_column::by_column;
 pub(crate) use exec::CachedExec;
 pub(crate) use names::{NoteTables, TableNames};
 
@@ -55,11 +57,13 @@ impl CachedTable {
     /// # Errors
     /// Where a batch has other columns than the schema.
     pub fn try_new(schema: SchemaRef, partitions: Vec<Vec<RecordBatch>>) -> Result<CachedTable> {
-        let types = schema.fields().iter().map(|field| ir_type(field.data_type(), true).map(|ty| ty.sql));
-        let types: Vec<Option<SqlType>> = types.collect();
-        let table = CompactTable::new(schema, &types, &partitions)?;
+        let types = types_of(&schema);
+        Ok(CachedTable::of(CompactTable::new(schema, &types, &partitions)?))
+    }
+
+    fn of(table: CompactTable) -> CachedTable {
         let statistics = Arc::new(statistics::of(&table));
-        Ok(CachedTable { table: Arc::new(table), statistics })
+        CachedTable { table: Arc::new(table), statistics }
     }
 
     /// Rows.
@@ -71,6 +75,11 @@ impl CachedTable {
     pub fn bytes(&self) -> usize {
         self.table.bytes()
     }
+}
+
+/// The columns' types in the IR, where it has them.
+fn types_of(schema: &SchemaRef) -> Vec<Option<SqlType>> {
+    schema.fields().iter().map(|field| ir_type(field.data_type(), true).map(|ty| ty.sql)).collect()
 }
 
 impl fmt::Debug for CachedTable {
