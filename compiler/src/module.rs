@@ -216,6 +216,7 @@ fn define(
         let b = FunctionBuilder::new(&mut context.func, &mut frontend);
         let mut generator = Gen::new(program, stage, module, b, parts);
         generator.hash_mask = options.hash_mask;
+        generator.cached_bytes = options.cached_bytes;
         if number == 0 { generator.run()? } else { generator.run_part(number)? }
     };
     let origins = built.listing.as_mut().map(|listing| {

@@ -26,6 +26,8 @@ pub struct Options {
     pub always_split: bool,
     /// The bits of hashes that count; as in the runs that the code is for, so that tests meet keys that collide.
     pub hash_mask: u64,
+    /// Bytes of a table that a core's cache holds: entries of larger ones are asked for ahead of the rows that need them.
+    pub cached_bytes: usize,
     /// Whether the texts of the Cranelift IR and of the machine code are kept.
     pub dump: bool,
     /// What the names of functions begin with, for debuggers and profilers. It makes no other code.
@@ -43,6 +45,7 @@ impl Default for Options {
             split_by_operator: true,
             always_split: false,
             hash_mask: HASH_ALL,
+            cached_bytes: 1 << 19,
             dump: false,
             label: "stagefuse".to_string(),
             comments: true,

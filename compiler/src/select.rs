@@ -181,10 +181,8 @@ impl Gen<'_> {
 
         // The row loop.
         self.at(Place::Source);
-        if let Some(touched) = self.touches() {
-            self.at(Place::Sink);
-            self.touch(touched, selected, selection)?;
-            self.at(Place::Source);
+        if let Some(touches) = self.touches() {
+            self.touch(&touches, selected, selection)?;
         }
         let (head, body, next) = (self.block(), self.block(), self.block());
         let k = self.b.append_block_param(head, types::I64);
@@ -260,7 +258,7 @@ impl Gen<'_> {
     }
 
     /// The first probe of a table; a marking sink is one, too.
-    fn place_of_probe(&self, join: Join) -> Place {
+    pub(crate) fn place_of_probe(&self, join: Join) -> Place {
         let probes = |stmt: &Stmt| matches!(&stmt.kind, StmtKind::Probe(probe) if probe.join == join);
         self.decl.body.iter().position(probes).map_or(Place::Sink, Place::Stmt)
     }

@@ -54,6 +54,8 @@ pub(crate) struct Gen<'a> {
     place: Place,
     /// The bits of hashes that count.
     pub(crate) hash_mask: u64,
+    /// Bytes of a table that the cache holds.
+    pub(crate) cached_bytes: usize,
 }
 
 impl<'a> Gen<'a> {
@@ -81,6 +83,7 @@ impl<'a> Gen<'a> {
             numbers: HashMap::new(),
             place: Place::Source,
             hash_mask: HASH_ALL,
+            cached_bytes: 0,
         }
     }
 
@@ -93,7 +96,7 @@ impl<'a> Gen<'a> {
         let rows = self.load(types::I64, morsel, offset_of!(Morsel, rows));
         match (self.selection(), self.touches()) {
             (Some(selection), _) => self.selected_rows(rows, &selection)?,
-            (None, Some(touched)) => self.touched_rows(rows, touched)?,
+            (None, Some(touches)) => self.touched_rows(rows, &touches)?,
             (None, None) => self.all_rows(rows, morsel)?,
         }
         self.finish()

@@ -109,7 +109,7 @@ struct Way {
 
 /// The rows that come out, and how many groups had been counted before any was read.
 fn run(program: &Arc<Program>, way: &Way, batches: &[RecordBatch]) -> (Vec<String>, u64) {
-    let options = Options { verify: true, always_split: way.split, ..Options::default() };
+    let options = Options { verify: true, always_split: way.split, cached_bytes: 0, ..Options::default() };
     let engine = |stage| {
         if !way.native {
             return Engine::Interpreted;
@@ -212,8 +212,9 @@ fn entries_are_touched_ahead_where_a_column_leads_to_them() {
         code.clif().expect("dumped").contains("prefetch")
     };
     assert!(touched(&program("int32", "v1", "")));
-    // A computed key, and rows that a later filter may drop.
+    // A computed key.
     assert!(!touched(&program("int64?", "v4", "    v4: int64? = neg v0\n")));
     let later = "    v4: int64? = div v0, v0\n    v5: boolean? = lt v4, v0\n    filter v5\n";
-    assert!(!touched(&program("int32", "v1", later)));
+    // Rows that a later filter may drop, too: how many it drops nobody knows.
+    assert!(touched(&program("int32", "v1", later)));
 }

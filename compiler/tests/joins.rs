@@ -34,7 +34,13 @@ fn run(program: &Arc<Program>, native: bool, hash_mask: u64, inputs: &[RecordBat
             return Engine::Interpreted;
         }
         // Every other stage is split into its operators.
-        let options = Options { verify: true, always_split: stage.index() % 2 == 1, hash_mask, ..Options::default() };
+        let options = Options {
+            verify: true,
+            always_split: stage.index() % 2 == 1,
+            hash_mask,
+            cached_bytes: if hash_mask == HASH_ALL { 1 << 19 } else { 0 },
+            ..Options::default()
+        };
         let code = compile(program, stage, &builtins(), &options).unwrap_or_else(|error| panic!("{error}\n{program}"));
         Engine::Native { function: code.function(), owner: Arc::new(code) }
     };

@@ -272,6 +272,8 @@ pub struct JoinHead {
     pub bits_first: i64,
     /// How many bits there are.
     pub bits_range: u64,
+    /// Bytes that a look-up may lead to: those of slots or elements, and of entries.
+    pub bytes: u64,
 }
 
 /// Bits of an entry's number that say which row of its buffer it is.
@@ -460,6 +462,9 @@ macro_rules! for_each_builtin {
             /// Asks for memory that will soon be written to: `count` addresses (8 bytes each) lie at `addresses`, and what is `behind` bytes behind each is
             /// wanted, too. Reads and writes none of it; any address is good.
             prefetch(addresses: Ptr, count: I64, behind: I64) -> I32;
+            /// Asks for what rows will soon look at in a join table (a `JoinHead`): the slots or elements that their keys lead to, then the entries that lie there, of
+            /// `stride` bytes. `count` words lie at `keys`, which this overwrites: numeric keys, where `numeric` is 1, else hashes.
+            prefetch_join(table: Ptr, keys: Ptr, count: I64, stride: I64, numeric: I32) -> I32;
             /// C's fmod.
             f64_rem(a: F64, b: F64) -> F64;
         }

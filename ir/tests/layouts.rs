@@ -25,7 +25,7 @@ fn structs() {
     });
     pins!(JoinSlot: 16 { rows: 0, table: 8 });
     pins!(RowsHead: 48 { base: 0, used: 8, capacity: 16, least: 24, greatest: 32, threshold: 40 });
-    pins!(JoinHead: 72 { directory: 0, mask: 8, direct: 16, first: 24, range: 32, bases: 40, bits: 48, bits_first: 56, bits_range: 64 });
+    pins!(JoinHead: 80 { directory: 0, mask: 8, direct: 16, first: 24, range: 32, bases: 40, bits: 48, bits_first: 56, bits_range: 64, bytes: 72 });
     pins!(GroupsHead: 64 { slots: 0, mask: 8, entries: 16, rows: 24, direct: 32, first: 40, range: 48, front: 56 });
     pins!(LimitHead: 8 { seen: 0 });
     pins!(OutHead: 16 { columns: 0, rows: 8 });

@@ -30,7 +30,8 @@ pub struct Worker {
     operands: Vec<*mut OutHead>,
     limits: Vec<*const LimitHead>,
     sorts: Vec<*mut RowsHead>,
-    selection: Box<[u32]>,
+    /// In words, for the alignment of whatever lies there.
+    selection: Box<[u64]>,
     output: Output,
     /// By input: buffers of the rows that stages hand over.
     handed: Vec<Option<Output>>,
@@ -79,7 +80,7 @@ impl Worker {
             operands: vec![std::ptr::null_mut(); program.groups.len()],
             limits: shared.limits.iter().map(|limit| limit.get().cast_const()).collect(),
             sorts: vec![std::ptr::null_mut(); program.sorts.len()],
-            selection: vec![0; MAX_MORSEL_ROWS].into(),
+            selection: vec![0; MAX_MORSEL_ROWS / 2].into(),
             output,
             handed: program.inputs.keys().map(|_| None).collect(),
             hands: None,
@@ -99,7 +100,7 @@ impl Worker {
         worker.head.groups = worker.groups.as_ptr();
         worker.head.limits = worker.limits.as_ptr();
         worker.head.sorts = worker.sorts.as_ptr();
-        worker.head.selection = worker.selection.as_mut_ptr();
+        worker.head.selection = worker.selection.as_mut_ptr().cast();
         worker.head.operands = worker.operands.as_ptr();
         worker.head.out = &raw mut *worker.output.buffers.head;
         worker

@@ -122,6 +122,7 @@ fn options(config: &StagefuseConfig) -> Options {
         split_by_operator: config.split_by_operator.get(),
         comments: config.comments.get(),
         hash_mask: config.hash_mask(),
+        cached_bytes: if config.test_paths.get() > 0 { 0 } else { Options::default().cached_bytes },
         ..Options::default()
     }
 }

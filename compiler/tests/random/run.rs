@@ -110,7 +110,9 @@ fn run(program: &Arc<Program>, way: &Way, inputs: &[RecordBatch]) -> Result<Vec<
         if !way.native {
             return Engine::Interpreted;
         }
-        let options = Options { verify: true, always_split: way.split, hash_mask: way.sizes.hash_mask, ..Options::default() };
+        // Tiny morsels ask for whatever they can.
+        let cached_bytes = if way.sizes.morsel_rows < 8 { 0 } else { Options::default().cached_bytes };
+        let options = Options { verify: true, always_split: way.split, hash_mask: way.sizes.hash_mask, cached_bytes, ..Options::default() };
         match compile(program, stage, &builtins(), &options) {
             Ok(code) => Engine::Native { function: code.function(), owner: Arc::new(code) },
             // A stage with an opaque expression in the midst is for the interpreter.

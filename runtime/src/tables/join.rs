@@ -73,6 +73,7 @@ impl JoinTable {
             bits: if bits.is_empty() { std::ptr::null() } else { bits.as_ptr().cast() },
             bits_first: filter.first,
             bits_range: filter.range,
+            bytes: (slots * 8 + elements * 4 + total * layout.stride as usize) as u64,
         };
         let mut pieces = vec![];
         for (buffer, rows) in rows.iter().enumerate() {
