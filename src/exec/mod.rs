@@ -4,6 +4,7 @@ mod ahead;
 mod cache;
 mod claims;
 mod compile;
+mod crew;
 mod exchanges;
 mod files;
 mod local;

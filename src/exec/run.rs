@@ -6,17 +6,16 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::Schema;
 use arrow::error::ArrowError;
-use datafusion::common::runtime::JoinSet;
 use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::datasource::source::DataSourceExec;
-use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::ColumnarValue;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
-use futures::future::{BoxFuture, FutureExt, Shared, try_join_all};
+use futures::future::{BoxFuture, FutureExt, Shared};
 use futures::stream::{self, StreamExt};
 use stagefuse_ir::abi::ErrorCode;
 use stagefuse_ir::{Datum, EntityRef, Input, InputDecl, Source, Stage};
@@ -24,6 +23,7 @@ use stagefuse_runtime::{Error, Flow, MemoryBudget, Run, RunConfig, Sizes, TableC
 
 use super::ahead::{Begun, Workers};
 use super::claims::Claims;
+use super::crew::{Crew, Part};
 use super::files;
 use super::metrics::Recorder;
 use super::node::replace_leaves;
@@ -36,6 +36,9 @@ use crate::profile::{self, Work};
 
 /// Most morsels of a piece of an in-memory input, the unit that workers claim.
 const PIECE_MORSELS: usize = 4;
+
+/// Stages with tables do not begin with less memory for the session: they would give up after rows that DataFusion's operators, which spill, then read again.
+const LEAST_MEMORY: usize = 512 << 10;
 
 /// What has left a node.
 enum Left {
@@ -285,10 +288,22 @@ impl Core {
         error
     }
 
+    fn is_short_of_memory(&self) -> bool {
+        let program = &self.lowered.program;
+        let has_tables = !(program.joins.is_empty() && program.groups.is_empty() && program.sorts.is_empty());
+        let limit = self.context.memory_pool().memory_limit();
+        has_tables && !self.plan.strict && matches!(limit, MemoryLimit::Finite(bytes) if bytes < LEAST_MEMORY)
+    }
+
     async fn run_breakers(self: &Arc<Self>) -> Result<()> {
         let program = Arc::clone(&self.lowered.program);
+        if self.is_short_of_memory() {
+            let error = format!("stages with tables take {} KB of memory to begin with", LEAST_MEMORY >> 10);
+            return Err(self.failure(Error::Memory(Box::new(DataFusionError::ResourcesExhausted(error)))));
+        }
+        let mut crew = Crew::new(self.workers);
         for (stage, decl) in program.stages.iter().filter(|(stage, _)| !program.emits(*stage)) {
-            let tasks: Vec<BoxFuture<'static, Result<()>>> = match decl.source {
+            let tasks: Vec<Part> = match decl.source {
                 // Its rows have come with those of the stage before it.
                 Source::Input { .. } if program.is_handed(stage) => vec![],
                 Source::Input { input, .. } if self.is_memory(input) => {
@@ -320,14 +335,14 @@ impl Core {
                     (0..workers).map(|task| Arc::clone(self).drain_tables(stage, task).boxed()).collect()
                 }
             };
-            self.fan_out(tasks).await?;
-            self.finish(stage).await?;
+            crew.run(tasks).await?;
+            self.finish(stage, &mut crew).await?;
         }
         Ok(())
     }
 
     /// Finishes a stage's state: round by round, the parts of each at the same time.
-    async fn finish(self: &Arc<Self>, stage: Stage) -> Result<()> {
+    async fn finish(self: &Arc<Self>, stage: Stage, crew: &mut Crew) -> Result<()> {
         loop {
             let parts = {
                 let _doing = profile::doing(&self.lowered.program, stage, Work::Finish);
@@ -354,30 +369,8 @@ impl Core {
                 };
                 work.boxed()
             });
-            self.fan_out(tasks.collect()).await?;
+            crew.run(tasks.collect()).await?;
         }
-    }
-
-    /// Runs tasks at the same time, in tasks of the runtime's own where that can help. Dropping the future ends them.
-    async fn fan_out(&self, mut tasks: Vec<BoxFuture<'static, Result<()>>>) -> Result<()> {
-        if self.workers == 1 {
-            return try_join_all(tasks).await.map(|_| ());
-        }
-        // The task that came here does a part, too: the others need be woken, which takes the operating system a while.
-        let Some(own) = tasks.pop() else { return Ok(()) };
-        let mut set = JoinSet::new();
-        for task in tasks {
-            set.spawn(task);
-        }
-        own.await?;
-        while let Some(done) = set.join_next().await {
-            match done {
-                Ok(result) => result?,
-                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-                Err(error) => return Err(DataFusionError::ExecutionJoin(Box::new(error))),
-            }
-        }
-        Ok(())
     }
 
     async fn drain_memory(self: Arc<Self>, stage: Stage, input: Input, task: usize) -> Result<()> {
