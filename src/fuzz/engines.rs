@@ -14,8 +14,8 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::{FutureExt, StreamExt};
 
 use super::case::Case;
-use super::compare::Rows;
-use super::doubt::{LOST_KEY, doubt, takes_an_outer_join_for_constant};
+use super::compare::{Cell, Rows};
+use super::doubt::{LOST_KEY, LOST_ZEROS, doubt, loses_zeros, takes_an_outer_join_for_constant};
 use crate::config::StagefuseConfig;
 use crate::exec::{EngineKind, StageMetrics};
 use crate::explain::compiled_nodes;
@@ -61,6 +61,14 @@ pub enum Answer {
     Panic(String),
     /// Nothing within the limits of time and rows.
     TooMuch,
+}
+
+impl Answer {
+    /// Whether a value of its rows has this text.
+    fn has(&self, text: &str) -> bool {
+        let Answer::Rows(rows) = self else { return false };
+        rows.rows.iter().flatten().any(|cell| matches!(cell, Cell::Exact(cell) if cell == text))
+    }
 }
 
 /// Where the last panic came from.
@@ -113,12 +121,13 @@ impl Engines {
         (answer, stages)
     }
 
-    /// What is known to be wrong about DataFusion's plan for a case, if anything is.
-    pub async fn doubt(&self, case: &Case) -> Option<&'static str> {
+    /// What is known to be wrong about DataFusion's plan for a case of which these are its answer and that of an engine, if anything is.
+    pub async fn doubt(&self, case: &Case, answers: [&Answer; 2]) -> Option<&'static str> {
         let context = self.context(case, Engine::Plain, false).ok()?;
         let plan = context.sql(&case.query.to_string()).await.ok()?.create_physical_plan().await.ok()?;
         let lost = || (case.query.is_ordered() && takes_an_outer_join_for_constant(&plan)).then_some(LOST_KEY);
-        doubt(&plan).or_else(lost)
+        let zeros = || (answers.iter().any(|answer| answer.has("-0.0")) && loses_zeros(&plan)).then_some(LOST_ZEROS);
+        doubt(&plan).or_else(lost).or_else(zeros)
     }
 
     /// Whether DataFusion's operators fail over the tables that the other engines read: these have statistics, by which the optimizer may choose

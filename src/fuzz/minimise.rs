@@ -43,7 +43,7 @@ impl<'a> Minimiser<'a> {
         let (got, _) = self.engines.run(&case, self.found.engine).await;
         let Some(why) = difference(&case, &wanted, &got) else { return false };
         let found = Difference { engine: self.found.engine, why, wanted, got };
-        if found.class() != self.found.class() || self.engines.doubt(&case).await.is_some() {
+        if found.class() != self.found.class() || self.engines.doubt(&case, [&found.wanted, &found.got]).await.is_some() {
             return false;
         }
         (self.case, self.found) = (case, found);

@@ -105,7 +105,7 @@ pub(super) fn difference(case: &Case, wanted: &Answer, got: &Answer) -> Option<S
 
 /// Why DataFusion's answer does not count, if it does not.
 async fn why_not(engines: &Engines, case: &Case, wanted: &Answer, got: &Answer) -> Option<&'static str> {
-    if let Some(doubt) = engines.doubt(case).await {
+    if let Some(doubt) = engines.doubt(case, [wanted, got]).await {
         return Some(doubt);
     }
     if matches!(got, Answer::Error(_)) && engines.fails_over_cached(case).await {
