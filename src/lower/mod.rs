@@ -116,6 +116,7 @@ pub fn lower(plan: &Arc<dyn ExecutionPlan>, config: &StagefuseConfig, names: &Ar
     }
     words::choose(&mut program, &lowering.children);
     passes::narrow(&mut program);
+    passes::read_keys(&mut program);
     passes::eliminate_dead(&mut program);
     if let Err(errors) = verifier::verify(&program) {
         tracing::error!(?errors, "lowering made a program that does not verify\n{program}");

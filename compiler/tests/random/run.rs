@@ -7,7 +7,7 @@ use arrow::compute::kernels::numeric::add_wrapping;
 use arrow::datatypes::{DataType, Field, Float64Type, Schema};
 use stagefuse_compiler::{CompileError, Options, compile};
 use stagefuse_ir::abi::HASH_COLLIDING;
-use stagefuse_ir::passes::{eliminate_dead, lift_opaque, narrow};
+use stagefuse_ir::passes::{eliminate_dead, lift_opaque, narrow, read_keys};
 use stagefuse_ir::{AccOp, LimitDecl, Program, Repr, Source, SqlType, Type, verifier::verify};
 use stagefuse_runtime::{Engine, Flow, OpaqueExpr, Run, RunConfig, Sizes, Unlimited, builtins};
 
@@ -226,6 +226,7 @@ pub fn check(mut program: Program, numbers: &[u64]) {
         program.inputs.values().filter(|input| !input.handed).map(|input| rows(&input.columns[..input.given()], numbers)).collect();
     let mut lean = program.clone();
     narrow(&mut lean);
+    read_keys(&mut lean);
     eliminate_dead(&mut lean);
     verify(&lean).unwrap_or_else(|errors| panic!("{errors:?}\n{lean}"));
     // As the front end does it: expressions of the host are computed ahead of stages, which may be cut in two for it.

@@ -19,12 +19,14 @@
 //! ```
 
 pub mod dce;
+pub mod keys;
 pub mod lift;
 pub mod narrow;
 mod range;
 mod ranges;
 
 pub use dce::eliminate_dead;
+pub use keys::read_keys;
 pub use lift::lift_opaque;
 pub use narrow::narrow;
 
