@@ -8,7 +8,7 @@ use arrow::datatypes::Schema;
 use arrow::error::ArrowError;
 use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::datasource::source::DataSourceExec;
-use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryReservation};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::ColumnarValue;
 use datafusion::physical_expr::PhysicalExpr;
@@ -36,9 +36,6 @@ use crate::profile::{self, Work};
 
 /// Most morsels of a piece of an in-memory input, the unit that workers claim.
 const PIECE_MORSELS: usize = 4;
-
-/// Stages with tables do not begin with less memory for the session: they would give up after rows that DataFusion's operators, which spill, then read again.
-const LEAST_MEMORY: usize = 512 << 10;
 
 /// What has left a node.
 enum Left {
@@ -288,19 +285,8 @@ impl Core {
         error
     }
 
-    fn is_short_of_memory(&self) -> bool {
-        let program = &self.lowered.program;
-        let has_tables = !(program.joins.is_empty() && program.groups.is_empty() && program.sorts.is_empty());
-        let limit = self.context.memory_pool().memory_limit();
-        has_tables && !self.plan.strict && matches!(limit, MemoryLimit::Finite(bytes) if bytes < LEAST_MEMORY)
-    }
-
     async fn run_breakers(self: &Arc<Self>) -> Result<()> {
         let program = Arc::clone(&self.lowered.program);
-        if self.is_short_of_memory() {
-            let error = format!("stages with tables take {} KB of memory to begin with", LEAST_MEMORY >> 10);
-            return Err(self.failure(Error::Memory(Box::new(DataFusionError::ResourcesExhausted(error)))));
-        }
         let mut crew = Crew::new(self.workers);
         for (stage, decl) in program.stages.iter().filter(|(stage, _)| !program.emits(*stage)) {
             let tasks: Vec<Part> = match decl.source {

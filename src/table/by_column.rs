@@ -55,7 +55,8 @@ pub(crate) async fn by_column(
                 (CompactBuilder::new(Arc::clone(&schema), types_of(&schema), lengths), bounds)
             });
             if bounds.last() != Some(&rows) {
-                return Err(DataFusionError::Execution("files of the table have changed while they were read: cache it again".to_string()));
+                let name = frame.schema().qualified_field(0).0.map(ToString::to_string).unwrap_or_default();
+                return Err(DataFusionError::Execution(format!("files of table {name} have changed while they were read: cache it again")));
             }
             builder.column(&cut(arrays, bounds))?;
         }
