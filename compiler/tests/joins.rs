@@ -206,3 +206,35 @@ fn tables_that_know_what_was_matched() {
     }
     assert!(rows > 1_000, "the tests join something: {rows} rows");
 }
+
+#[test]
+fn entries_are_asked_for_ahead_where_columns_lead_to_them() {
+    let asks = |ty: &str, computed: &str, key: &str| {
+        let text = format!(
+            "program {{
+            input0 \"t\" (int64, utf8)
+            join0 keys({ty}) payload()
+            output (int64)
+            s0 \"build\" {{
+            source input0 (v0: int64, v1: utf8)
+            {computed}
+            build join0 keys({key}) payload()
+            }}
+            s1 \"probe\" {{
+            source input0 (v0: int64, v1: utf8)
+            {computed}
+            probe join0 inner keys({key}) -> (_)
+            emit (v0)
+            }}
+            }}"
+        );
+        let program = stagefuse_ir::parser::parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
+        let options = Options { verify: true, dump: true, ..Options::default() };
+        let code = compile(&program, Stage::from_u32(1), &builtins(), &options).unwrap_or_else(|error| panic!("{error}\n{program}"));
+        code.clif().expect("dumped").contains("prefetch_join")
+    };
+    assert!(asks("int64", "", "v0"));
+    // A computed key, and one of text, whose hash would read the text.
+    assert!(!asks("int64", "v2: int64 = neg v0", "v2"));
+    assert!(!asks("utf8", "", "v1"));
+}
