@@ -107,9 +107,20 @@ pub(super) fn pad(text: &str, characters: i64, fill: &str, at_start: bool, out: 
     if have >= wanted || fill.is_empty() {
         return out.extend_from_slice(&text.as_bytes()[..boundary(text, wanted as u64)]);
     }
-    let mut bytes = [0; 4];
-    let mut fill_up = |out: &mut Vec<u8>| {
-        fill.chars().cycle().take(wanted - have).for_each(|c| out.extend_from_slice(c.encode_utf8(&mut bytes).as_bytes()));
+    let fill_up = |out: &mut Vec<u8>| {
+        let fills = fill.chars().count();
+        let (times, rest) = ((wanted - have) / fills, (wanted - have) % fills);
+        let start = out.len();
+        let bytes = times * fill.len();
+        out.reserve(bytes + fill.len() + text.len());
+        if times > 0 {
+            out.extend_from_slice(fill.as_bytes());
+        }
+        // Twice as much each time: fills mostly have one character, and a character at a time costs more than all the rest.
+        while out.len() < start + bytes {
+            out.extend_from_within(start..start + (out.len() - start).min(start + bytes - out.len()));
+        }
+        out.extend_from_slice(&fill.as_bytes()[..boundary(fill, rest as u64)]);
     };
     if at_start {
         fill_up(out);
@@ -222,6 +233,12 @@ mod tests {
         assert_eq!(of("abc", 8, "xy"), ("xyxyxabc".into(), "abcxyxyx".into()));
         assert_eq!(of("日本語", 2, "x"), ("日本".into(), "日本".into()));
         assert_eq!(of("語", 3, "ü"), ("üü語".into(), "語üü".into()));
+        for wanted in 0..40 {
+            for fill in ["x", "ü", "xyz", "日x語"] {
+                let filled: String = fill.chars().cycle().take(wanted).collect();
+                assert_eq!(of("ab", wanted as i64 + 2, fill), (format!("{filled}ab"), format!("ab{filled}")), "{wanted} {fill}");
+            }
+        }
         assert_eq!(of("abc", -1, "x"), (String::new(), String::new()));
         assert_eq!(of("abc", 5, ""), ("abc".into(), "abc".into()));
     }
