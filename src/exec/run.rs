@@ -540,7 +540,8 @@ fn of_expression(error: &DataFusionError) -> Option<FallbackReason> {
     let DataFusionError::ArrowError(arrow, _) = error.find_root() else { return None };
     match **arrow {
         ArrowError::ArithmeticOverflow(_) => Some(FallbackReason::Overflow),
-        ArrowError::ComputeError(_) | ArrowError::DivideByZero | ArrowError::CastError(_) => {
+        // Arrow says `InvalidArgumentError` of digits that a decimal does not hold.
+        ArrowError::ComputeError(_) | ArrowError::DivideByZero | ArrowError::CastError(_) | ArrowError::InvalidArgumentError(_) => {
             Some(FallbackReason::Failed { message: arrow.to_string() })
         }
         _ => None,
