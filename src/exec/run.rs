@@ -146,7 +146,7 @@ impl Core {
         let told = lowered.top_ks.iter().map(|_| Told::nothing()).collect();
         let same = SameScans::of(&program, &plan.children, &context);
         let scan = |(number, (leaf, input)): (usize, (&Arc<dyn ExecutionPlan>, &InputDecl))| {
-            let leaf = same.scan(number).unwrap_or(leaf);
+            let (leaf, input) = same.scan(number).map_or((leaf, input), |(scan, widest)| (scan, &program.inputs[widest]));
             files::scan(leaf, input, &context).unwrap_or_else(|| Arc::clone(leaf))
         };
         let scans = plan.children.iter().zip(program.inputs.values()).enumerate().map(scan).collect();
@@ -375,14 +375,12 @@ impl Core {
         mut stream: SendableRecordBatchStream,
     ) -> Result<()> {
         let mut number = 0;
-        let kept = self.same.keep(input.index());
         while !self.is_stopped(stage) {
             let Some(batch) = stream.next().await else {
-                kept.iter().for_each(|kept| kept.end());
+                self.same.end(input.index());
                 break;
             };
-            let batch = batch?;
-            kept.iter().for_each(|kept| kept.keep(partition, &batch));
+            let batch = self.same.keep(input.index(), partition, batch?)?;
             self.run_batch(stage, &self.project(input, batch)?, (partition, number))?;
             number += 1;
             tokio::task::yield_now().await;
@@ -449,7 +447,7 @@ impl Core {
     pub(crate) fn stream(&self, input: Input, partition: usize) -> Result<SendableRecordBatchStream> {
         if let Some(batches) = self.same.rows(input.index(), partition) {
             let schema = self.scans[input.index()].schema();
-            return Ok(Box::pin(RecordBatchStreamAdapter::new(schema, stream::iter(batches).map(Ok))));
+            return Ok(Box::pin(RecordBatchStreamAdapter::new(schema, stream::iter(batches))));
         }
         match self.begun.take(input.index(), partition, || self.begin(input, partition))? {
             Some(ahead) => Ok(ahead.into_stream()),
