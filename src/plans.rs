@@ -2,7 +2,7 @@
 //!
 //! DataFusion plans a query of TPC-H in 1 to 6 ms, which is as long as many of them run. A plan is used again only where it would come
 //! out the same: the text, the settings, functions and rules of the session, and every table that a name in it stands for are those that it was made with (a view may have been made again, of the same query);
-//! the tables are [`CachedTable`]s, whose rows never change, or [`ListingTable`]s, whose files are those that DataFusion would list now, unchanged; and nothing in it depends on
+//! the tables are [`CachedTable`]s, whose rows never change, [`CreatedTable`]s that nobody has written to, or [`ListingTable`]s, whose files are those that DataFusion would list now, unchanged; and nothing in it depends on
 //! the time (`now()` is a literal by the time a plan is made).
 //! One execution at a time has a plan, since operators of DataFusion keep their state in it; another execution of the same text plans afresh.
 //!
@@ -30,7 +30,7 @@ use futures::future::join_all;
 
 use crate::config::StagefuseConfig;
 use crate::exec::CompiledExec;
-use crate::table::CachedTable;
+use crate::table::{self, CachedTable, CreatedTable};
 
 /// How often a plan with scans of files is run before it is made afresh: by then its metrics take about a megabyte.
 const FILE_RUNS: usize = 100;
@@ -42,6 +42,8 @@ pub(crate) struct Planned {
     tables: Option<Vec<(TableReference, Meaning)>>,
     /// The files of tables of files, views' among them.
     files: Vec<(Arc<dyn TableProvider>, Vec<ObjectMeta>)>,
+    /// The tables that somebody may write to.
+    created: Vec<Arc<dyn TableProvider>>,
     idle: Mutex<Idle>,
     context: OnceLock<Arc<TaskContext>>,
 }
@@ -64,12 +66,13 @@ impl Meaning {
     /// Whether `now` is the same table, or a view of the same query over the same tables.
     fn is_same(&self, now: &Arc<dyn TableProvider>) -> Result<bool> {
         match self {
-            Meaning::Table(table) => Ok(Arc::ptr_eq(table, now)),
+            Meaning::Table(table) => Ok(Arc::ptr_eq(table, now) && is_unwritten(now)),
             Meaning::View(view) => match now.get_logical_plan() {
                 // Plans compare scans by the names of their tables.
                 Some(now) if *now == *view => {
                     let (then, now) = (scanned(view)?, scanned(&now)?);
-                    Ok(then.len() == now.len() && then.iter().zip(&now).all(|((_, then), (_, now))| Arc::ptr_eq(then, now)))
+                    Ok(then.len() == now.len()
+                        && then.iter().zip(&now).all(|((_, then), (_, now))| Arc::ptr_eq(then, now) && is_unwritten(now)))
                 }
                 _ => Ok(false),
             },
@@ -93,7 +96,12 @@ impl Meaning {
 }
 
 async fn is_named(context: &SessionContext, name: &TableReference, table: &Arc<dyn TableProvider>) -> Result<bool> {
-    Ok(Arc::ptr_eq(&context.table_provider(name.clone()).await?, table))
+    Ok(Arc::ptr_eq(&context.table_provider(name.clone()).await?, table) && is_unwritten(table))
+}
+
+/// Whether a table has the rows that it was made with, as far as anybody knows.
+fn is_unwritten(table: &Arc<dyn TableProvider>) -> bool {
+    table.downcast_ref::<CreatedTable>().is_none_or(|created| created.compact_now().is_some())
 }
 
 /// The tables that a plan scans, by name.
@@ -119,7 +127,7 @@ struct Idle {
 impl Planned {
     /// A statement of which every physical plan is made afresh.
     pub(crate) fn once(frame: DataFrame) -> Arc<Planned> {
-        Arc::new(Planned { frame, tables: None, files: vec![], idle: Mutex::default(), context: OnceLock::new() })
+        Arc::new(Planned { frame, tables: None, files: vec![], created: vec![], idle: Mutex::default(), context: OnceLock::new() })
     }
 
     /// The logical plan, in its session.
@@ -136,8 +144,8 @@ impl Planned {
     pub(crate) async fn physical(&self) -> Result<Arc<dyn ExecutionPlan>> {
         let idle = self.idle().plan.take();
         match idle {
-            Some(plan) => Ok(plan),
-            None => self.afresh().await,
+            Some(plan) if self.created.iter().all(is_unwritten) => Ok(plan),
+            _ => self.afresh().await,
         }
     }
 
@@ -153,7 +161,11 @@ impl Planned {
     /// Takes a plan back that has run to its end. What its operators have in memory goes.
     pub(crate) fn give_back(&self, plan: Arc<dyn ExecutionPlan>) {
         // Whoever else holds it may run it.
-        if self.tables.is_none() || Arc::strong_count(&plan) > 1 || !stages_read_files(&plan, false) {
+        if self.tables.is_none()
+            || !self.created.iter().all(is_unwritten)
+            || Arc::strong_count(&plan) > 1
+            || !stages_read_files(&plan, false)
+        {
             return;
         }
         let Ok(plan) = reset_plan_states(plan) else { return };
@@ -268,25 +280,32 @@ impl Plans {
             }
         }
         let plan = state.statement_to_plan(statement).await?;
-        let mut tables_of_files = vec![];
-        let mut lasts = !tables.is_empty() && tables.len() == count && lasts(&plan, &mut tables_of_files)?;
+        let mut scans = Scans::default();
+        let mut lasts = !tables.is_empty() && tables.len() == count && lasts(&plan, &mut scans)?;
         let mut files = vec![];
-        for table in tables_of_files {
+        for table in std::mem::take(&mut scans.files) {
             match files_of(&table, &state).await {
                 Ok(listed) if lasts => files.push((table, listed)),
                 _ => lasts = false,
             }
         }
         if !lasts {
-            let changes_tables = matches!(plan, LogicalPlan::Ddl(_));
-            let frame = context.execute_logical_plan(plan).await?;
+            let changes_tables = matches!(plan, LogicalPlan::Ddl(_) | LogicalPlan::Dml(_));
+            let frame = table::execute(context, plan).await?;
             if changes_tables {
                 self.sweep(context).await;
             }
             return Ok(Planned::once(frame));
         }
         let frame = context.execute_logical_plan(plan).await?;
-        let planned = Arc::new(Planned { frame, tables: Some(tables), files, idle: Mutex::default(), context: OnceLock::new() });
+        let planned = Arc::new(Planned {
+            frame,
+            tables: Some(tables),
+            files,
+            created: scans.created,
+            idle: Mutex::default(),
+            context: OnceLock::new(),
+        });
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         inner.look_around(&state);
         inner.clock += 1;
@@ -362,19 +381,30 @@ fn settings(options: &ConfigOptions) -> Vec<(String, Option<String>)> {
     options.entries().into_iter().map(|entry| (entry.key, entry.value)).collect()
 }
 
-/// Whether planning a statement again gives the same plan, as long as its names stand for the same tables: it reads nothing but cached tables and tables of files,
-/// which it adds to `files`, and has no function of the time or of chance, no variable and no parameter.
-fn lasts(plan: &LogicalPlan, files: &mut Vec<Arc<dyn TableProvider>>) -> Result<bool> {
+/// Tables that a statement scans and that may change.
+#[derive(Default)]
+struct Scans {
+    files: Vec<Arc<dyn TableProvider>>,
+    created: Vec<Arc<dyn TableProvider>>,
+}
+
+/// Whether planning a statement again gives the same plan, as long as its names stand for the same tables: it reads nothing but cached tables, and tables that it adds to
+/// `scans`, and has no function of the time or of chance, no variable and no parameter.
+fn lasts(plan: &LogicalPlan, scans: &mut Scans) -> Result<bool> {
     let mut lasts = true;
     plan.apply_with_subqueries(|node| {
         lasts &= match node {
             LogicalPlan::TableScan(scan) => {
                 let table = source_as_provider(&scan.source)?;
                 match table.get_logical_plan() {
-                    Some(view) => self::lasts(&view, files)?,
+                    Some(view) => self::lasts(&view, scans)?,
                     None if table.is::<ListingTable>() => {
-                        files.push(table);
+                        scans.files.push(table);
                         true
+                    }
+                    None if table.is::<CreatedTable>() => {
+                        scans.created.push(Arc::clone(&table));
+                        is_unwritten(&table)
                     }
                     None => table.is::<CachedTable>(),
                 }

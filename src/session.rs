@@ -17,9 +17,12 @@ use crate::plans::{Planned, Plans};
 use crate::query::Query;
 use crate::rule::StagefuseBuilder;
 use crate::sql::{self, Statement};
-use crate::table::{CachedTable, by_column};
+use crate::table::{self, CachedTable, CreatedTable, by_column, evenly};
 
 /// A session: tables, settings, queries. Settings are changed by `SET`.
+///
+/// A table that `CREATE TABLE t AS SELECT ..` makes, of at least 8,192 rows, is held in compact columns as those of `CACHE TABLE`, until an `INSERT`, `UPDATE` or `DELETE` writes
+/// to it: from then on it is DataFusion's table of Arrow batches.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -176,7 +179,11 @@ impl Session {
         let frame = self.context.table(table).await?;
         let before = self.context.table_provider(table).await?;
         let partitions = self.context.state().config().target_partitions().max(1);
-        let cached = match by_column(&self.context, &frame, &before, partitions).await? {
+        let compact = match before.downcast_ref::<CreatedTable>() {
+            Some(created) => created.compact().await,
+            None => by_column(&self.context, &frame, &before, partitions).await?,
+        };
+        let cached = match compact {
             Some(cached) => cached,
             None => {
                 let schema = Arc::clone(frame.schema().inner());
@@ -260,7 +267,8 @@ impl Session {
             }
         };
         let start = Instant::now();
-        let frame = self.context.sql(&text).await?;
+        let plan = self.context.state().create_logical_plan(&text).await?;
+        let frame = table::execute(&self.context, plan).await?;
         Ok(Query::new(text, Planned::once(frame), codegen, start.elapsed()))
     }
 
@@ -274,16 +282,4 @@ impl Session {
 /// The name that two spellings of a table have in common.
 fn name_of(table: &str) -> String {
     TableReference::parse_str(table).to_string()
-}
-
-/// Batches in partitions of about the same number of rows.
-fn evenly(batches: Vec<RecordBatch>, partitions: usize) -> Vec<Vec<RecordBatch>> {
-    let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
-    let mut parts = vec![vec![]; partitions];
-    let mut seen = 0;
-    for batch in batches {
-        parts[(seen * partitions / rows.max(1)).min(partitions - 1)].push(batch.clone());
-        seen += batch.num_rows();
-    }
-    parts
 }

@@ -114,7 +114,7 @@ impl ExecutionPlan for CachedExec {
 }
 
 /// Rows as one batch; as several where their values are too many for the keys of a dictionary.
-fn decode(table: &CompactTable, partition: usize, columns: &[usize], first: usize, rows: usize) -> Vec<Result<RecordBatch>> {
+pub(super) fn decode(table: &CompactTable, partition: usize, columns: &[usize], first: usize, rows: usize) -> Vec<Result<RecordBatch>> {
     match table.decode(partition, columns, first, rows) {
         Err(ArrowError::DictionaryKeyOverflowError) if rows > 1 => {
             let half = rows / 2;

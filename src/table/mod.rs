@@ -1,6 +1,7 @@
-//! Tables that are held in memory in compact columns: `CACHE TABLE t`, and [`CachedTable`] for programs.
+//! Tables that are held in memory in compact columns: `CACHE TABLE t`, `CREATE TABLE t AS ..`, and [`CachedTable`] for programs.
 
 mod by_column;
+mod created;
 mod exec;
 mod names;
 mod statistics;
@@ -20,6 +21,7 @@ use stagefuse_runtime::CompactTable;
 
 use crate::lower::ir_type;
 pub(crate) use by_column::by_column;
+pub(crate) use created::{CreatedTable, execute};
 pub(crate) use exec::CachedExec;
 pub(crate) use names::{NoteTables, TableNames};
 
@@ -75,6 +77,18 @@ impl CachedTable {
     pub fn bytes(&self) -> usize {
         self.table.bytes()
     }
+}
+
+/// Batches in partitions of about the same number of rows, in their order.
+pub(crate) fn evenly(batches: Vec<RecordBatch>, partitions: usize) -> Vec<Vec<RecordBatch>> {
+    let rows: usize = batches.iter().map(RecordBatch::num_rows).sum();
+    let mut parts = vec![vec![]; partitions];
+    let mut seen = 0;
+    for batch in batches {
+        parts[(seen * partitions / rows.max(1)).min(partitions - 1)].push(batch.clone());
+        seen += batch.num_rows();
+    }
+    parts
 }
 
 /// The columns' types in the IR, where it has them.

@@ -18,7 +18,7 @@ use datafusion::optimizer::AnalyzerRule;
 use datafusion::physical_plan::ExecutionPlan;
 use stagefuse_runtime::CompactTable;
 
-use super::{CachedExec, CachedTable};
+use super::{CachedExec, CachedTable, CreatedTable};
 
 /// Names of the tables that queries of a session have read from memory.
 #[derive(Debug, Default)]
@@ -82,10 +82,11 @@ impl TableNames {
 
 /// Where the rows of a table in memory lie.
 fn whereabouts(table: &dyn TableProvider) -> Option<(Address, Held)> {
-    if let Some(cached) = table.downcast_ref::<CachedTable>() {
+    let created = table.downcast_ref::<CreatedTable>();
+    if let Some(cached) = table.downcast_ref::<CachedTable>().cloned().or_else(|| created?.compact_now()) {
         return Some((of_table(&cached.table), Held::Table(Arc::downgrade(&cached.table))));
     }
-    let memory = table.downcast_ref::<MemTable>()?;
+    let memory = table.downcast_ref::<MemTable>().or_else(|| created?.memory())?;
     memory.batches.iter().find_map(|batches| {
         // Whoever writes to it now may have the name as well: then it is not known.
         let batches = batches.try_read().ok()?;
@@ -172,7 +173,7 @@ mod tests {
     async fn cached_tables_have_names_and_let_go_of_their_rows() {
         let session = Session::builder().target_partitions(2).build();
         let names = Arc::<TableNames>::default();
-        session.sql("CREATE TABLE t AS SELECT value AS x FROM generate_series(1, 9000)").await.unwrap().collect().await.unwrap();
+        session.sql("CREATE TABLE t AS SELECT value AS x FROM generate_series(1, 5000)").await.unwrap().collect().await.unwrap();
         session.cache_table("t").await.unwrap();
         assert_eq!(scans(session.context(), "SELECT sum(x) FROM t").await, ["scan t"]);
         let note = async || names.note(session.context().table("t").await.unwrap().logical_plan()).unwrap();
