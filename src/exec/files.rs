@@ -14,7 +14,6 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::parquet::metadata::CachedParquetMetaData;
 use datafusion::datasource::physical_plan::{FileGroup, FileScanConfig, FileScanConfigBuilder, FileSource, ParquetSource};
 use datafusion::datasource::source::{DataSource, DataSourceExec};
 use datafusion::execution::TaskContext;
@@ -28,7 +27,7 @@ use datafusion::physical_expr_adapter::{DefaultPhysicalExprAdapterFactory, Physi
 use datafusion::physical_plan::ExecutionPlan;
 use stagefuse_ir::{InputDecl, Stored};
 
-use super::local;
+use super::{local, tails};
 use crate::lower::parquet_scan;
 
 /// Columns of a table that are read narrow, by name, with their types there.
@@ -36,12 +35,14 @@ type Words = HashMap<String, DataType>;
 
 /// The scan that an input of stages reads in place of a leaf. `None`: the leaf itself.
 pub(super) fn scan(leaf: &Arc<dyn ExecutionPlan>, input: &InputDecl, context: &TaskContext) -> Option<Arc<dyn ExecutionPlan>> {
-    let (config, source) = parquet_scan(leaf.as_ref())?;
+    let (whole, source) = parquet_scan(leaf.as_ref())?;
+    let cut = tails::cut(whole, context);
+    let config = cut.as_ref().unwrap_or(whole);
     let direct = local::source(config, source, context)
         .map(|source| FileScanConfigBuilder::from(config.clone()).with_source(Arc::new(source)).build());
     let scan = match narrow(direct.as_ref().unwrap_or(config), source, leaf, input, context) {
         Some(narrow) => narrow,
-        None => Arc::new(direct?),
+        None => Arc::new(direct.or(cut)?),
     };
     Some(Arc::new(DataSourceExec::new(scan)))
 }
@@ -116,17 +117,13 @@ fn with_schema(
 
 /// The schema of a file with decimals as narrow as they are there; `None` where nobody has read its footer yet, or one of them is not narrow there.
 fn narrow_schema(file: &PartitionedFile, words: &Words, context: &TaskContext) -> Option<SchemaRef> {
-    let known = context.runtime_env().cache_manager.get_file_metadata_cache().get(&file.object_meta.location)?;
-    if !known.is_valid_for(&file.object_meta) {
-        return None;
-    }
-    let metadata = known.file_metadata.as_any().downcast_ref::<CachedParquetMetaData>()?.parquet_metadata();
+    let metadata = tails::footer(file, context)?;
     let described = metadata.file_metadata();
     let schema = parquet_to_arrow_schema(described.schema_descr(), described.key_value_metadata()).ok()?;
     let fields = schema.fields().iter().map(|field| match field.data_type() {
         DataType::Decimal128(precision, scale) if words.get(field.name()) == Some(field.data_type()) => {
             let narrow = field.as_ref().clone().with_data_type(DataType::Decimal64(*precision, *scale));
-            is_narrow(metadata, field).then(|| Arc::new(narrow))
+            is_narrow(&metadata, field).then(|| Arc::new(narrow))
         }
         _ => Some(Arc::clone(field)),
     });

@@ -17,6 +17,7 @@ mod rows;
 mod run;
 mod same;
 mod stage;
+mod tails;
 mod top_k;
 
 pub(crate) use exchanges::{Exchange, exchanges};
