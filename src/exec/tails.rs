@@ -129,7 +129,8 @@ mod tests {
         let files = |config: &FileScanConfig| config.file_groups.iter().map(FileGroup::len).collect::<Vec<_>>();
         assert_eq!(files(config), [1, 1, 1]);
         let cut = cut(config, &context).expect("there are row groups enough");
-        assert_eq!(files(&cut), [1, 1, 1 + 3 * TAILS]);
+        // Parts have about as many row groups as each other.
+        assert!(matches!(files(&cut)[..], [1, 1, pieces] if (2 + 2 * TAILS..=1 + 3 * TAILS).contains(&pieces)), "{:?}", files(&cut));
         let whole = cut
             .file_groups
             .iter()

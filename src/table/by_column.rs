@@ -103,9 +103,9 @@ mod tests {
         assert_eq!(cut(vec![], &[0, 0, 0]), [vec![], vec![]] as [Vec<ArrayRef>; 2]);
     }
 
-    /// All rows, in their order.
+    /// All rows, in their order: partition by partition, which a query would mix.
     async fn rows(session: &Session, table: &str) -> RecordBatch {
-        let batches = session.sql(&format!("SELECT * FROM {table}")).await.unwrap().collect().await.unwrap();
+        let batches = session.context().table(table).await.unwrap().collect_partitioned().await.unwrap().concat();
         arrow::compute::concat_batches(&batches[0].schema(), &batches).unwrap()
     }
 
