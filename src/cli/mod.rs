@@ -6,6 +6,7 @@ pub mod explain;
 pub mod failure;
 pub mod fuzz;
 pub mod output;
+mod processor;
 pub mod statements;
 pub mod tables;
 
@@ -22,6 +23,10 @@ const STACK: usize = 256 << 20;
 
 /// Parses the arguments and runs the command. A failure is one line on stderr and exit code 1, and so is a panic, of whatever library.
 pub fn main() -> ExitCode {
+    if let Some(missing) = processor::missing() {
+        output::complain(&format!("error: {missing}"));
+        return ExitCode::FAILURE;
+    }
     if std::env::var_os("RUST_BACKTRACE").is_none_or(|value| value == "0") {
         std::panic::set_hook(Box::new(|_| {}));
     }
