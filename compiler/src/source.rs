@@ -6,9 +6,9 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value as ClifValue, types};
 use stagefuse_ir::abi::{ColumnView, Morsel, STR_INLINE};
 use stagefuse_ir::layout::{Field, RowLayout};
-use stagefuse_ir::{EntityRef, JoinRows, Op, Repr, Source, StmtKind, Storage, Stored, Type, Value};
+use stagefuse_ir::{EntityRef, Input, JoinRows, Op, Repr, Source, StmtKind, Storage, Stored, Type, Value};
 
-use crate::error::Result;
+use crate::error::{Result, unsupported};
 use crate::stage::Gen;
 use crate::value::{Val, clif_type};
 
@@ -125,7 +125,7 @@ impl Gen<'_> {
             Op::Unary(unary, a) => !unary.can_fail() && no_text(&[a]) && self.ty(*a).repr != Repr::I128,
             Op::Binary(binary, a, b) => !binary.can_fail() && (no_text(&[a, b]) || self.short_text_equality(*binary, *a, *b).is_some()),
             Op::In(a, lits) => lits.len() <= 8 && (no_text(&[a]) || lits.iter().all(|lit| self.short_literal(*lit).is_some())),
-            Op::If(..) | Op::Like(..) | Op::Ilike(..) | Op::Substr(..) | Op::Call(..) | Op::Opaque(..) => false,
+            Op::If(..) | Op::Like(..) | Op::Ilike(..) | Op::Substr(..) | Op::Call(..) | Op::Entry(..) | Op::Opaque(..) => false,
         }
     }
 
@@ -197,11 +197,7 @@ impl Gen<'_> {
             Stored::Dictionary { .. } => {
                 let number = self.load_number(column.values, row, self.stored(index).bytes(ty.sql));
                 let entries = column.buffers.expect("a dictionary has entries");
-                let at = self.b.ins().ishl_imm_s(number, 4);
-                let at = self.b.ins().iadd(entries, at);
-                let a = self.load_row(types::I64, at, 0);
-                let b = self.load_row(types::I64, at, 8);
-                return self.zero_null_text(Val { a, b: Some(b), valid, raw: None, pinned: self.is_pinned(index) });
+                return self.load_entry(entries, number, valid, self.is_pinned(index));
             }
         }
         match ty.sql.storage() {
@@ -225,6 +221,27 @@ impl Gen<'_> {
                 self.zero_null_text(Val { a, b: Some(b), valid, raw: Some(index), pinned: self.is_pinned(index) })
             }
         }
+    }
+
+    /// The entry of a dictionary that has this number.
+    fn load_entry(&mut self, entries: ClifValue, number: ClifValue, valid: Option<ClifValue>, pinned: bool) -> Val {
+        let at = self.b.ins().ishl_imm_s(number, 4);
+        let at = self.b.ins().iadd(entries, at);
+        let a = self.load_row(types::I64, at, 0);
+        let b = self.load_row(types::I64, at, 8);
+        self.zero_null_text(Val { a, b: Some(b), valid, raw: None, pinned })
+    }
+
+    /// The text of a number, by the literal table, which says where a column's dictionary lies and which entry is the last.
+    pub(crate) fn entry(&mut self, input: Input, column: u32, number: Value) -> Result<Val> {
+        let number = self.get(number)?;
+        let Some(place) = self.program.entries_at(input, column) else { return unsupported(format!("the dictionary of {input} {column}")) };
+        let table = self.head(offset_of!(stagefuse_ir::abi::WorkerHead, literals));
+        let entries = self.load_fixed(types::I64, table, place * 16);
+        let last = self.load_fixed(types::I64, table, place * 16 + 8);
+        let wide = self.b.ins().uextend(types::I64, number.a);
+        let within = self.b.ins().umin(wide, last);
+        Ok(self.load_entry(entries, within, number.valid, true))
     }
 
     /// A number without sign of row `row`, as 64 bits.

@@ -187,6 +187,7 @@ fn run(
         opaques: vec![],
         aggregates,
         params: vec![],
+        dictionaries: vec![],
         schema: Arc::new(Schema::new(fields)),
         partitions,
         memory,

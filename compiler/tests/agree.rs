@@ -127,6 +127,7 @@ fn run(program: &Arc<Program>, code: Option<&[CompiledStage]>, schema: &Arc<Sche
         opaques: vec![],
         aggregates: vec![],
         params: vec![],
+        dictionaries: vec![],
         schema: Arc::clone(schema),
         partitions: 1,
         memory: Arc::new(Unlimited),

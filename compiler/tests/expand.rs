@@ -42,6 +42,7 @@ fn run(
         opaques: vec![],
         aggregates,
         params: vec![],
+        dictionaries: vec![],
         schema: Arc::new(Schema::new(fields)),
         partitions,
         memory: Arc::new(Unlimited),

@@ -129,6 +129,7 @@ fn run(program: &Arc<Program>, way: &Way, batches: &[RecordBatch]) -> (Vec<Strin
         opaques: vec![],
         aggregates: vec![],
         params: vec![],
+        dictionaries: vec![],
         schema: Arc::new(Schema::new(program.output.iter().map(|ty| Field::new("c", data_type(ty.sql), ty.nullable)).collect::<Vec<_>>())),
         partitions: way.partitions,
         memory: Arc::new(Unlimited),

@@ -101,6 +101,7 @@ fn run(limit: &str, native: impl Fn(usize) -> bool) -> RecordBatch {
         opaques: (0..3).map(|number| Arc::new(Host(number)) as Arc<dyn OpaqueExpr>).collect(),
         aggregates: vec![],
         params: vec![],
+        dictionaries: vec![],
         schema: Arc::clone(&schema),
         partitions: 1,
         memory: Arc::new(Unlimited),

@@ -58,6 +58,7 @@ fn run(program: &Arc<Program>, native: bool, hash_mask: u64, inputs: &[RecordBat
         opaques: vec![],
         aggregates: vec![],
         params: vec![],
+        dictionaries: vec![],
         schema: Arc::new(Schema::new(fields)),
         partitions: 1,
         memory: Arc::new(Unlimited),

@@ -124,6 +124,7 @@ fn run(program: &Arc<Program>, native: bool, batches: &[RecordBatch], partitions
         opaques: vec![],
         aggregates: vec![],
         params: vec![],
+        dictionaries: vec![],
         host_types: vec![],
         schema: Arc::new(Schema::new(vec![Field::new("row", DataType::Int64, false), Field::new("text", DataType::Utf8View, true)])),
         partitions,

@@ -52,6 +52,7 @@ fn run(native: bool, columns: Vec<ArrayRef>) -> Result<Vec<(i128, Option<i128>)>
         opaques: vec![],
         aggregates: vec![],
         params: vec![],
+        dictionaries: vec![],
         schema: Arc::new(schema),
         partitions: 1,
         memory: Arc::new(Unlimited),

@@ -1,6 +1,6 @@
 //! Scalar operations, each declared once. Printer, parser, verifier and both engines match on these tables exhaustively.
 
-use crate::entities::{Lit, Opaque, Param, Value};
+use crate::entities::{Input, Lit, Opaque, Param, Value};
 use crate::function::Function;
 
 /// What an operation does with nulls.
@@ -177,6 +177,9 @@ pub enum Op {
     /// `substr v0, v1, v2`: characters from position `v1` (1-based, may lie before the start), `v2` many (int64); `substr v0, v1` to the end.
     /// A negative count fails with `NegativeSubstringLength`. Strict.
     Substr(Value, Value, Option<Value>),
+    /// `entry input0 3, v0`: the text that has this number in the dictionary of a column of an input, whichever source the stage has itself; of a number
+    /// beyond the last, the last text. Strict.
+    Entry(Input, u32, Value),
     /// `opaque0(v0, v1)`: evaluated by the host, for the rows that reach it. Only the interpreter can.
     Opaque(Opaque, Vec<Value>),
 }
@@ -186,7 +189,7 @@ impl Op {
     pub fn for_each_operand(&self, f: &mut impl FnMut(Value)) {
         match self {
             Op::Literal(_) | Op::Param(_) => {}
-            Op::Unary(_, a) | Op::In(a, _) | Op::Like(a, _) | Op::Ilike(a, _) => f(*a),
+            Op::Unary(_, a) | Op::In(a, _) | Op::Like(a, _) | Op::Ilike(a, _) | Op::Entry(_, _, a) => f(*a),
             Op::Binary(_, a, b) => {
                 f(*a);
                 f(*b);
@@ -214,7 +217,7 @@ impl Op {
     /// Whether evaluating the operation can raise an error, nested regions included.
     pub fn can_fail(&self) -> bool {
         match self {
-            Op::Literal(_) | Op::Param(_) | Op::In(..) | Op::Like(..) | Op::Ilike(..) => false,
+            Op::Literal(_) | Op::Param(_) | Op::In(..) | Op::Like(..) | Op::Ilike(..) | Op::Entry(..) => false,
             Op::Call(function, _) => function.can_fail(),
             Op::Unary(op, _) => op.can_fail(),
             Op::Binary(op, ..) => op.can_fail(),

@@ -468,6 +468,7 @@ impl<'a> Printer<'a> {
             Op::Call(function, args) => self.line(format_args!("{head} = call {}({})", function.name(), List(args.iter()))),
             Op::Substr(a, start, None) => self.line(format_args!("{head} = substr {a}, {start}")),
             Op::Substr(a, start, Some(count)) => self.line(format_args!("{head} = substr {a}, {start}, {count}")),
+            Op::Entry(input, column, number) => self.line(format_args!("{head} = entry {input} {column}, {number}")),
             Op::Opaque(opaque, args) => self.line(format_args!("{head} = {opaque}({})", List(args.iter()))),
         }
         self.place = around;

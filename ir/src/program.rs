@@ -545,6 +545,21 @@ impl Program {
         }
     }
 
+    /// The columns of inputs that lie as numbers of dictionary entries, in order: the dictionaries that a host brings to a run.
+    pub fn dictionaries(&self) -> impl Iterator<Item = (Input, usize)> + '_ {
+        let columns = |(input, decl): (Input, &InputDecl)| {
+            let stored: Vec<Stored> = decl.stored.clone();
+            stored.into_iter().enumerate().filter(|(_, stored)| stored.numbers().is_some()).map(move |(column, _)| (input, column))
+        };
+        self.inputs.iter().flat_map(columns)
+    }
+
+    /// Which element of the literal table says where the dictionary of a column lies: behind the literals, and two for each parameter.
+    pub fn entries_at(&self, input: Input, column: u32) -> Option<usize> {
+        let number = self.dictionaries().position(|dictionary| dictionary == (input, column as usize))?;
+        Some(self.literals.len() + 2 * self.params.len() + number)
+    }
+
     /// The stage that reads an input.
     pub fn reader(&self, input: Input) -> Option<Stage> {
         let reads = |decl: &StageDecl| matches!(decl.source, Source::Input { input: read, .. } if read == input);

@@ -224,6 +224,18 @@ impl Stored {
             Stored::Dictionary { .. } => 4,
         }
     }
+
+    /// The type of the numbers of dictionary entries, where they are what is stored.
+    pub const fn numbers(self) -> Option<SqlType> {
+        match self {
+            Stored::Dictionary { .. } => Some(match self.bytes(SqlType::Utf8) {
+                1 => SqlType::UInt8,
+                2 => SqlType::UInt16,
+                _ => SqlType::UInt32,
+            }),
+            Stored::Arrow | Stored::Offset { .. } | Stored::Word => None,
+        }
+    }
 }
 
 impl fmt::Display for Stored {

@@ -153,7 +153,7 @@ impl Column {
             Column::Numbers { values, bytes, nulls, dictionary } => {
                 let (validity, validity_bit) = validity(nulls.as_ref(), first);
                 let values = values.as_slice()[(first * bytes).min(values.len())..].as_ptr();
-                let buffers = dictionary.as_ref().map_or(std::ptr::null(), |dictionary| dictionary.entries().cast());
+                let buffers = dictionary.as_ref().map_or(std::ptr::null(), |dictionary| dictionary.entries().as_ptr().cast());
                 ColumnView { values, validity, buffers, values_bit: 0, validity_bit }
             }
         }

@@ -9,6 +9,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 use stagefuse_ir::abi::{HASH_ALL, MAX_MORSEL_ROWS, StageFn};
 use stagefuse_ir::{Datum, Program};
 
+use crate::compact::Dictionary;
 use crate::error::HostError;
 
 /// How a stage runs.
@@ -211,6 +212,8 @@ pub struct RunConfig {
     pub aggregates: Vec<Arc<dyn HostAggregate>>,
     /// Values of the program's parameters; integers, decimals and dates as [`Datum::Int`].
     pub params: Vec<Datum>,
+    /// The dictionaries of columns that lie as numbers of entries, in the order of [`Program::dictionaries`]: see [`crate::CompactTable::dictionary`].
+    pub dictionaries: Vec<Arc<Dictionary>>,
     /// Schema of emitted batches; text may be `Utf8View`, `Utf8` or `LargeUtf8`.
     pub schema: SchemaRef,
     /// Partitions that group tables are merged into, and that table sources are read in.

@@ -35,6 +35,7 @@
 //!     opaques: vec![],
 //!     aggregates: vec![],
 //!     params: vec![],
+//!     dictionaries: vec![],
 //!     schema: Arc::new(Schema::new(["k", "n"].map(|name| Field::new(name, DataType::Int64, false)).to_vec())),
 //!     partitions: 1,
 //!     memory: Arc::new(Unlimited),
@@ -85,7 +86,7 @@ mod worker;
 pub use adapt::adapt;
 pub use builtins::builtins;
 pub use columns::arrow_type;
-pub use compact::{Block, ColumnInfo, CompactBuilder, CompactTable};
+pub use compact::{Block, ColumnInfo, CompactBuilder, CompactTable, Dictionary};
 pub use config::{Engine, HostAccumulator, HostAggregate, MemoryBudget, OpaqueExpr, RunConfig, Sizes, Unlimited};
 pub use error::{Error, HostError};
 pub use functions::is_regex;

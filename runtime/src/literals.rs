@@ -1,25 +1,30 @@
 //! The literal table that generated code reads.
 
+use std::sync::Arc;
+
 use stagefuse_ir::abi::StrRef;
-use stagefuse_ir::{Datum, EntityRef, Param, Program, SqlType, Type};
+use stagefuse_ir::{Datum, EntityRef, Input, Param, Program, SqlType, Type};
 
 use crate::builtins::strings;
+use crate::compact::Dictionary;
 use crate::error::Error;
 
-/// 16 bytes for each literal of a program, then twice 16 for each parameter: its value, and whether it is valid. Owns the long texts.
+/// 16 bytes for each literal of a program; then twice 16 for each parameter, its value, and whether it is valid; then 16 for each dictionary of its inputs: the address of the
+/// entries, and the number of the last. Owns the long texts.
 #[derive(Debug)]
 pub(crate) struct Literals {
     pub(crate) words: Vec<[u64; 2]>,
     literals: usize,
     _texts: Vec<Box<[u8]>>,
+    dictionaries: Vec<Arc<Dictionary>>,
 }
 
 impl Literals {
-    /// `params` are the values of the program's parameters.
+    /// `params` are the values of the program's parameters, `dictionaries` those of its inputs, in the order of [`Program::dictionaries`].
     ///
     /// # Errors
-    /// Where they are not of its types.
-    pub(crate) fn new(program: &Program, params: &[Datum]) -> Result<Self, Error> {
+    /// Where they are not of its types, or dictionaries are missing.
+    pub(crate) fn new(program: &Program, params: &[Datum], dictionaries: Vec<Arc<Dictionary>>) -> Result<Self, Error> {
         if params.len() != program.params.len() {
             return Err(Error::Internal(format!("{} values for {} parameters", params.len(), program.params.len())));
         }
@@ -31,7 +36,21 @@ impl Literals {
             }
             words.extend([encode(value, &mut texts), [u64::from(*value != Datum::Null), 0]]);
         }
-        Ok(Literals { words, literals: program.literals.len(), _texts: texts })
+        let wanted = program.dictionaries().count();
+        if dictionaries.len() != wanted {
+            return Err(Error::Internal(format!("{} dictionaries for {wanted} columns", dictionaries.len())));
+        }
+        words.extend(dictionaries.iter().map(|dictionary| {
+            let entries = dictionary.entries();
+            [entries.as_ptr() as u64, entries.len() as u64 - 1]
+        }));
+        Ok(Literals { words, literals: program.literals.len(), _texts: texts, dictionaries })
+    }
+
+    /// The texts of a column's dictionary.
+    pub(crate) fn entries(&self, program: &Program, input: Input, column: u32) -> Option<&[StrRef]> {
+        let number = program.dictionaries().position(|dictionary| dictionary == (input, column as usize))?;
+        Some(self.dictionaries.get(number)?.entries())
     }
 
     /// A parameter's two elements.

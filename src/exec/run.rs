@@ -31,7 +31,7 @@ use super::same::SameScans;
 use super::top_k::Told;
 use crate::fallback::FallbackReason;
 use crate::lower::expr::datum;
-use crate::lower::{Lowered, Memory, TopK};
+use crate::lower::{Lowered, Memory, TopK, dictionaries};
 use crate::profile::{self, Work};
 
 /// Most morsels of a piece of an in-memory input, the unit that workers claim.
@@ -157,6 +157,7 @@ impl Core {
             opaques: lowered.opaques.clone(),
             aggregates: lowered.aggregates.clone(),
             params: params(&lowered)?,
+            dictionaries: dictionaries(&lowered)?,
             schema: plan.original.schema(),
             partitions: tables,
             memory: Arc::clone(&memory) as Arc<dyn MemoryBudget>,

@@ -3,6 +3,7 @@
 //! One file per operator. What is not understood becomes an opaque expression, or stays a DataFusion node below the program: a leaf.
 
 mod aggregate;
+mod codes;
 mod exchange;
 pub(crate) mod expr;
 mod filter;
@@ -45,6 +46,7 @@ use stagefuse_runtime::{HostAggregate, OpaqueExpr};
 use crate::config::StagefuseConfig;
 use crate::table::TableNames;
 
+pub(crate) use codes::dictionaries;
 pub(crate) use memory::Memory;
 pub(crate) use pipe::{Branch, Pipe};
 pub(crate) use top_k::TopK;
@@ -118,6 +120,7 @@ pub fn lower(plan: &Arc<dyn ExecutionPlan>, config: &StagefuseConfig, names: &Ar
     passes::narrow(&mut program);
     passes::read_keys(&mut program);
     passes::eliminate_dead(&mut program);
+    codes::carry(&mut program, &mut lowering.memory);
     if let Err(errors) = verifier::verify(&program) {
         tracing::error!(?errors, "lowering made a program that does not verify\n{program}");
         return Err(Declined::Bug(format!("{errors:?}")));

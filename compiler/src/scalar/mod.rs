@@ -38,6 +38,7 @@ impl Gen<'_> {
             Op::Like(a, _) | Op::Ilike(a, _) => self.like(value, *a),
             Op::Call(function, args) => self.function(value, *function, args),
             Op::Substr(a, start, count) => self.substr(value, *a, *start, *count),
+            Op::Entry(input, column, number) => self.entry(*input, *column, *number),
             Op::Opaque(opaque, _) => unsupported(format!("the expression {}", self.program.opaques[*opaque].name)),
         }
     }

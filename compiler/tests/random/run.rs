@@ -127,6 +127,7 @@ fn run(program: &Arc<Program>, way: &Way, inputs: &[RecordBatch]) -> Result<Vec<
         opaques: program.opaques.values().map(|_| Arc::new(Sum) as Arc<dyn OpaqueExpr>).collect(),
         aggregates: vec![],
         params: vec![],
+        dictionaries: vec![],
         schema: schema(&program.output),
         partitions: 2,
         memory: Arc::new(Unlimited),

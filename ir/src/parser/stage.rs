@@ -236,6 +236,11 @@ impl StageParser<'_, '_> {
                 let count = if self.p.eat(',')? { Some(self.value()?) } else { None };
                 Op::Substr(text, start, count)
             }
+            "entry" => {
+                let (input, column) = (self.p.entity("input")?, self.p.number()?);
+                self.p.expect(',')?;
+                Op::Entry(input, column, self.value()?)
+            }
             _ => {
                 if let Some(op) = UnaryOp::from_name(name) {
                     Op::Unary(op, self.value()?)

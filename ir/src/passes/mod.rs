@@ -18,6 +18,7 @@
 //! assert!(!program.to_string().contains("add"), "{program}");
 //! ```
 
+pub mod codes;
 pub mod dce;
 pub mod keys;
 pub mod lift;
@@ -25,6 +26,7 @@ pub mod narrow;
 mod range;
 mod ranges;
 
+pub use codes::carry_codes;
 pub use dce::eliminate_dead;
 pub use keys::read_keys;
 pub use lift::lift_opaque;

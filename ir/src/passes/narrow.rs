@@ -299,7 +299,7 @@ impl StageNarrower<'_> {
                 self.coerce_all(args, &types, before);
             }
             // A parameter is as wide as it is declared: who knows what comes.
-            Op::Param(_) | Op::In(..) | Op::Like(..) | Op::Ilike(..) | Op::Substr(..) | Op::Call(..) => {}
+            Op::Param(_) | Op::In(..) | Op::Like(..) | Op::Ilike(..) | Op::Substr(..) | Op::Call(..) | Op::Entry(..) => {}
         }
         if let Some(lit) = self.constant(value, op) {
             *op = Op::Literal(lit);

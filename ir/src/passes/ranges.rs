@@ -251,7 +251,9 @@ impl StageRanges<'_> {
                 }
             }
             Op::If(_, then, otherwise) => self.values[then.result].union(self.values[otherwise.result]),
-            Op::Param(_) | Op::Opaque(..) | Op::In(..) | Op::Like(..) | Op::Ilike(..) | Op::Substr(..) | Op::Call(..) => all,
+            Op::Param(_) | Op::Opaque(..) | Op::In(..) | Op::Like(..) | Op::Ilike(..) | Op::Substr(..) | Op::Call(..) | Op::Entry(..) => {
+                all
+            }
         };
     }
 

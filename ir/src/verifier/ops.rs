@@ -4,7 +4,7 @@ use super::declarations::fits_i64;
 use crate::function::Function;
 use crate::op::{BinaryOp, Nulls, UnaryOp};
 use crate::program::{Datum, Literal};
-use crate::types::{Repr, SqlType, Type};
+use crate::types::{Repr, SqlType, Stored, Type};
 
 /// Why an operation's types are wrong.
 type Rule = Result<(), String>;
@@ -146,6 +146,13 @@ pub(super) fn call(function: Function, args: &[Type], result: Type) -> Rule {
     let more = rest.is_empty() || function.more().is_some_and(|kind| rest.iter().all(|arg| kind.holds(*arg)));
     let holds = args.len() >= operands.len() && fixed && more && function.result().holds(result);
     rule(holds, || format!("{} does not take {args:?} to {result}", function.name()))
+}
+
+/// Types of `entry`, of a column that lies so.
+pub(super) fn entry(stored: Option<Stored>, number: Type, result: Type) -> Rule {
+    let numbers = stored.and_then(Stored::numbers);
+    rule(numbers.is_some(), || "entry takes a column that lies as numbers of a dictionary".into())?;
+    rule(numbers == Some(number.sql) && result.sql == SqlType::Utf8, || format!("entry does not take {number} to {result}"))
 }
 
 /// Types of `substr`.

@@ -213,7 +213,7 @@ impl StageVerifier<'_, '_> {
     fn operands(&mut self, op: &Op) -> Option<Vec<Type>> {
         match op {
             Op::Literal(_) | Op::Param(_) => Some(vec![]),
-            Op::Unary(_, a) | Op::In(a, _) | Op::Like(a, _) | Op::Ilike(a, _) => self.all_used(&[*a]),
+            Op::Unary(_, a) | Op::In(a, _) | Op::Like(a, _) | Op::Ilike(a, _) | Op::Entry(_, _, a) => self.all_used(&[*a]),
             Op::Binary(_, a, b) => self.all_used(&[*a, *b]),
             Op::If(condition, then, otherwise) => {
                 let condition = self.used(*condition);
@@ -259,6 +259,10 @@ impl StageVerifier<'_, '_> {
                 None => return self.errors.push(Law::Declared, format!("{lit} is not declared")),
             },
             (Op::Substr(..), [a, start, rest @ ..]) => (ops::substr(*a, *start, rest.first().copied(), result), any_nullable),
+            (Op::Entry(input, column, _), [number]) => {
+                let stored = self.program.inputs.get(*input).and_then(|decl| decl.stored.get(*column as usize));
+                (ops::entry(stored.copied(), *number, result), any_nullable)
+            }
             (Op::Opaque(opaque, _), args) => {
                 let Some(decl) = self.program.opaques.get(*opaque) else {
                     return self.errors.push(Law::Declared, format!("{opaque} is not declared"));

@@ -74,7 +74,7 @@ pub(crate) enum BlockColumn {
 
 /// The different values of a column of text, in order.
 #[derive(Debug)]
-pub(crate) struct Dictionary {
+pub struct Dictionary {
     /// References to `texts`; one of an empty text where there is none.
     entries: Vec<StrRef>,
     texts: Vec<Box<str>>,
@@ -95,8 +95,9 @@ impl Dictionary {
         Dictionary { entries: texts.iter().map(|text| strings::make(text.as_bytes())).collect(), texts }
     }
 
-    pub(crate) fn entries(&self) -> *const StrRef {
-        self.entries.as_ptr()
+    /// At least one.
+    pub(crate) fn entries(&self) -> &[StrRef] {
+        &self.entries
     }
 
     fn bytes(&self) -> usize {
@@ -113,6 +114,11 @@ impl CompactTable {
     /// What is known of each column.
     pub fn columns(&self) -> &[ColumnInfo] {
         &self.columns
+    }
+
+    /// The dictionary of a column that lies as [`Stored::Dictionary`].
+    pub fn dictionary(&self, column: usize) -> Option<&Arc<Dictionary>> {
+        self.columns.get(column)?.dictionary.as_ref()
     }
 
     /// The rows, by partition.

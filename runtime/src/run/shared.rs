@@ -130,7 +130,7 @@ unsafe impl Sync for Shared {}
 
 impl Shared {
     pub(crate) fn new(config: RunConfig, sizes: Sizes) -> Result<Self, Error> {
-        let RunConfig { program, engines, host_types, opaques, aggregates, params, schema, partitions, memory } = config;
+        let RunConfig { program, engines, host_types, opaques, aggregates, params, dictionaries, schema, partitions, memory } = config;
         let host = opaques.len() == program.opaques.len() && aggregates.len() == program.aggregates.len();
         if engines.len() != program.stages.len() || !host || schema.fields().len() != program.output.len() {
             return Err(Error::Internal("engines, expressions and functions of the host, or schema do not fit the program".into()));
@@ -150,7 +150,7 @@ impl Shared {
         {
             return Err(Error::Internal(format!("{sizes:?} are not sizes that a run can have")));
         }
-        let literals = Literals::new(&program, &params)?;
+        let literals = Literals::new(&program, &params, dictionaries)?;
         let stages = engines.into_iter().zip(program.stages.keys());
         let stages = stages.map(|(engine, stage)| StageState::new(&program, stage, engine, &literals)).collect();
         Ok(Shared {

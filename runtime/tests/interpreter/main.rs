@@ -31,6 +31,7 @@ pub fn run_with(program: &str, inputs: &[Vec<RecordBatch>], opaques: Vec<Arc<dyn
         opaques,
         aggregates: vec![],
         params: vec![],
+        dictionaries: vec![],
         schema: Arc::new(Schema::new(fields)),
         partitions: 2,
         memory: Arc::new(Unlimited),

@@ -1,3 +1,4 @@
+mod codes;
 mod dce;
 mod lift;
 mod widths;

@@ -65,6 +65,7 @@ pub(crate) fn eval(frame: &mut Frame<'_>, value: Value, op: &Op) -> Result<Rc<Ve
         Op::Like(arg, _) | Op::Ilike(arg, _) => string::like(frame, value, *arg),
         Op::Call(function, args) => call::eval(frame, value, *function, args, ty),
         Op::Substr(text, start, count) => string::substr(frame, value, *text, *start, *count),
+        Op::Entry(input, column, number) => string::entry(frame, *input, *column, *number),
         Op::Opaque(opaque, args) => opaque::eval(frame, *opaque, args),
     }
 }

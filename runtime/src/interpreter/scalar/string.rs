@@ -3,14 +3,14 @@
 use std::rc::Rc;
 
 use stagefuse_ir::abi::{ErrorCode, STR_INLINE, StrRef};
-use stagefuse_ir::{EntityRef, Lit, Repr, Value};
+use stagefuse_ir::{EntityRef, Input, Lit, Repr, Value};
 
 use super::cast::resize;
 use crate::builtins::strings;
 use crate::error::Error;
 use crate::interpreter::level::Frame;
 use crate::interpreter::row::probe::same_text;
-use crate::interpreter::vector::{Buf, Prim, Vector, map};
+use crate::interpreter::vector::{Buf, Data, Prim, Vector, map};
 use crate::matchers::Matcher;
 
 /// Longest list that is searched one by one.
@@ -27,6 +27,25 @@ pub(super) fn like(frame: &mut Frame<'_>, value: Value, arg: Value) -> Result<Rc
     let matcher = matcher(frame, value)?;
     let texts = frame.get(arg)?;
     map::<StrRef, u8>(&texts, |text| u8::from(matcher.matches(text.lo, text.hi))).map(Rc::new)
+}
+
+/// The texts of a column's dictionary that have these numbers.
+pub(super) fn entry(frame: &mut Frame<'_>, input: Input, column: u32, number: Value) -> Result<Rc<Vector>, Error> {
+    let numbers = frame.get(number)?;
+    let entries = frame.run.literals.entries(&frame.run.program, input, column);
+    let entries = entries.ok_or_else(|| Error::Internal(format!("{input} has no dictionary of column {column}")))?;
+    let text = |number: usize| entries[number.min(entries.len() - 1)];
+    let mut texts = match numbers.repr() {
+        Repr::I8 => map::<i8, StrRef>(&numbers, |number| text(number as u8 as usize)),
+        Repr::I16 => map::<i16, StrRef>(&numbers, |number| text(number as u16 as usize)),
+        Repr::I32 => map::<i32, StrRef>(&numbers, |number| text(number as u32 as usize)),
+        other => Err(Error::Internal(format!("numbers of a dictionary as {}", other.name()))),
+    }?;
+    // The text of a null is empty.
+    if let (Some(valid), Data::Str(texts)) = (&texts.valid, &mut texts.data) {
+        texts.iter_mut().zip(valid.iter()).filter(|(_, valid)| **valid == 0).for_each(|(text, _)| *text = StrRef::ZERO);
+    }
+    Ok(Rc::new(texts))
 }
 
 pub(super) fn is_in(frame: &mut Frame<'_>, value: Value, arg: Value, lits: &[Lit]) -> Result<Rc<Vector>, Error> {
