@@ -10,6 +10,7 @@ use stagefuse_runtime::{Engine, builtins};
 use tokio::runtime::Handle;
 
 use super::cache;
+use super::wake::release_last;
 
 /// Stages that are being compiled, by whoever has the time.
 pub(super) struct Compiling {
@@ -53,9 +54,13 @@ impl Compiling {
     /// The thread that asks compiles, too, and waits for no stage that nobody has begun: where the runtime's other workers are busy, it does all by itself.
     pub(super) fn compile(self: &Arc<Self>, threads: usize) {
         if let Ok(runtime) = Handle::try_current() {
-            for _ in 1..threads.min(self.stages.len()) {
+            let others = threads.min(self.stages.len()).saturating_sub(1);
+            for _ in 0..others {
                 let work = Arc::clone(self);
                 drop(runtime.spawn(async move { work.run() }));
+            }
+            if others > 0 {
+                release_last(&runtime);
             }
         }
         for (place, _) in self.places() {

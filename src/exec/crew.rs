@@ -16,6 +16,8 @@ use futures::future::{BoxFuture, Either, FutureExt, select, try_join_all};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::Notify;
 
+use super::wake::release_last;
+
 /// How long a worker without work looks out for some, and how long whoever waits for the workers does so before it sleeps.
 const LOOK_OUT: Duration = Duration::from_micros(100);
 
@@ -80,6 +82,9 @@ impl Crew {
         };
         for _ in 0..missing {
             self.workers.spawn(Arc::clone(&self.board).look_for_work());
+        }
+        if missing > 0 {
+            release_last(&Handle::current());
         }
         let work = async {
             own.await?;
@@ -213,6 +218,20 @@ mod tests {
             expected += parts;
             assert_eq!(count.load(Ordering::Relaxed), expected);
         }
+    }
+
+    /// A caller that does not give its thread up has help at once, not only when its own part is done.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn others_begin_while_the_caller_is_busy() {
+        let (tell, hear) = std::sync::mpsc::channel();
+        let other = async move { tell.send(()).map_err(|_| DataFusionError::Execution("nobody hears".to_string())) }.boxed();
+        let own = async move {
+            let heard = hear.recv_timeout(Duration::from_secs(20));
+            heard.map_err(|_| DataFusionError::Execution("nobody has begun the other part".to_string()))
+        }
+        .boxed();
+        // From a thread of the runtime's, as queries are run.
+        tokio::spawn(async { Crew::new(2).run(vec![other, own]).await }).await.unwrap().unwrap();
     }
 
     #[tokio::test]

@@ -19,6 +19,7 @@ mod same;
 mod stage;
 mod tails;
 mod top_k;
+mod wake;
 
 pub(crate) use exchanges::{Exchange, exchanges};
 pub use metrics::{EngineKind, StageMetrics};

@@ -37,6 +37,9 @@ use crate::profile::{self, Work};
 /// Most morsels of a piece of an in-memory input, the unit that workers claim.
 const PIECE_MORSELS: usize = 4;
 
+/// Pieces for each worker, where there are morsels enough, so that workers end together.
+const WORKER_PIECES: usize = 8;
+
 /// What has left a node.
 enum Left {
     /// No row; these output partitions have ended.
@@ -131,9 +134,11 @@ impl Core {
         let tables = outputs.max(workers);
         let memory = Arc::new(Budget(Mutex::new(MemoryConsumer::new("CompiledExec").register(context.memory_pool()))));
         let stages = program.stages.len();
-        let piece_rows = PIECE_MORSELS * plan.sizes.morsel_rows;
-        let pieces: Vec<Vec<Piece>> =
-            lowered.memory.iter().map(|memory| memory.as_ref().map(|memory| cut(memory, piece_rows)).unwrap_or_default()).collect();
+        let cut = |memory: &Memory| {
+            let morsels = memory.rows().div_ceil(plan.sizes.morsel_rows * workers * WORKER_PIECES);
+            cut(memory, plan.sizes.morsel_rows * morsels.clamp(1, PIECE_MORSELS))
+        };
+        let pieces: Vec<Vec<Piece>> = lowered.memory.iter().map(|memory| memory.as_ref().map(cut).unwrap_or_default()).collect();
         // What a stage is handed has no pieces.
         let pieces_of = |input: Input| pieces.get(input.index()).map_or(0, Vec::len);
         let claims = program.stages.iter().map(|(stage, decl)| match decl.source {
