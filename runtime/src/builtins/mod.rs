@@ -3,7 +3,7 @@
 //! None of them unwinds: what could panic is caught here and becomes an error in the worker.
 
 mod decimal;
-mod prefetch;
+pub(crate) mod prefetch;
 mod rows;
 pub(crate) mod strings;
 

@@ -53,7 +53,7 @@ pub(super) unsafe extern "C" fn prefetch_join(table: *mut u8, keys: *mut u8, cou
 
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-fn ask_for(address: u64) {
+pub(crate) fn ask_for(address: u64) {
     use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
     // SAFETY: a hint: it neither reads nor faults, whatever the address is.
     unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::without_provenance(address as usize)) }

@@ -7,16 +7,28 @@ use crate::matchers::Matcher;
 
 /// A reference to text. It lives as long as the text does where that is longer than 12 bytes.
 pub(crate) fn make(text: &[u8]) -> StrRef {
-    let mut words = [0u8; 16];
-    words[..4].copy_from_slice(&(text.len() as u32).to_le_bytes());
-    if text.len() <= STR_INLINE as usize {
-        words[4..4 + text.len()].copy_from_slice(text);
-    } else {
-        words[4..8].copy_from_slice(&text[..4]);
-        words[8..].copy_from_slice(&(text.as_ptr() as u64).to_le_bytes());
+    let len = u64::from(text.len() as u32);
+    if text.len() > STR_INLINE as usize {
+        return StrRef { lo: len | u64::from(four(text, 0)) << 32, hi: text.as_ptr() as u64 };
     }
-    let word = |at: usize| u64::from_le_bytes(words[at..at + 8].try_into().expect("eight bytes"));
-    StrRef { lo: word(0), hi: word(8) }
+    let words = u128::from(len) | short(text) << 32;
+    StrRef { lo: words as u64, hi: (words >> 64) as u64 }
+}
+
+/// At most 12 bytes as a number, the first of them its lowest. Words that overlap take the place of a copy of any length, which would be a call.
+fn short(text: &[u8]) -> u128 {
+    let len = text.len();
+    match len {
+        0 => 0,
+        1..4 => [0, len / 2, len - 1].into_iter().fold(0, |all, at| all | u128::from(text[at]) << (8 * at)),
+        4..8 => u128::from(four(text, 0)) | u128::from(four(text, len - 4)) << (8 * (len - 4)),
+        _ => u128::from(four(text, 0)) | u128::from(four(text, 4)) << 32 | u128::from(four(text, len - 4)) << (8 * (len - 4)),
+    }
+}
+
+/// Four bytes of a text.
+fn four(text: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(text[at..at + 4].try_into().expect("four bytes"))
 }
 
 /// The bytes of a text.
@@ -41,8 +53,9 @@ pub(crate) fn substr(text: &[u8], start: i64, count: i64) -> &[u8] {
     let end = if count == i64::MAX { i64::MAX } else { start.saturating_add(count) };
     let first = start.max(1) - 1;
     let last = (end.max(1) - 1).max(first);
-    if text.is_ascii() {
-        let cut = |at: i64| (at as u64).min(text.len() as u64) as usize;
+    let cut = |at: i64| (at as u64).min(text.len() as u64) as usize;
+    // What comes behind the window does not move it.
+    if text[..cut(last)].is_ascii() {
         return &text[cut(first)..cut(last)];
     }
     let boundary = |wanted: i64| {
@@ -102,7 +115,8 @@ mod tests {
 
     #[test]
     fn references_hold_short_text_and_refer_to_long() {
-        for text in ["", "a", "twelve bytes", "thirteen byte", "a good deal longer than that"] {
+        let longest = "a good deal longer than that";
+        for text in (0..=longest.len()).map(|len| &longest[..len]).chain(["twelve bytes", "ünïcödé"]) {
             let reference = make(text.as_bytes());
             // SAFETY: `text` outlives the use.
             assert_eq!(unsafe { bytes(&reference) }, text.as_bytes());
@@ -123,6 +137,8 @@ mod tests {
             ("alphabet", 1, i64::MAX - 1, "alphabet"),
             ("alphabet", 2, 0, ""),
             ("", 1, 1, ""),
+            ("ab日本語", 1, 2, "ab"),
+            ("ab日本語", 2, 2, "b日"),
             ("日本語", -1, 3, "日"),
             ("日本語", 4, 1, ""),
             ("日本語", 2, 1, "本"),

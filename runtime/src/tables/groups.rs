@@ -12,6 +12,7 @@ use super::block::Block;
 use super::calls::Calls;
 use super::number::{Span, key_of, row_hash};
 use super::spread::Spread;
+use crate::builtins::prefetch::ask_for;
 use crate::error::Error;
 use crate::memory::Memory;
 
@@ -187,6 +188,18 @@ impl GroupTable {
         self.direct[place] = rows as u32 + 1;
         self.head.rows += 1;
         Ok(())
+    }
+
+    /// Asks for the slot of a hash, which is looked at soon.
+    pub(super) fn ask_for_slot(&self, hash: u64) {
+        ask_for(self.head.slots.wrapping_add((hash & self.head.mask) as usize) as u64);
+    }
+
+    /// Asks for the entry that the slot of a hash names.
+    pub(super) fn ask_for_entry(&self, hash: u64) {
+        // SAFETY: the mask keeps within the slots; a table without any has one that is empty.
+        let slot = unsafe { *self.head.slots.add((hash & self.head.mask) as usize) };
+        ask_for(self.head.entries.wrapping_add((slot & SLOT_ADDRESS) as usize) as u64);
     }
 
     pub(super) fn stride(&self) -> usize {

@@ -24,6 +24,8 @@ fn partition_of(hash: u64, partitions: usize) -> usize {
 
 /// Rows of a partition up to which its table grows as it is filled.
 const FEW_ROWS: usize = 1024;
+/// Rows whose slots are asked for before the first of them is added.
+const ROWS_AHEAD: usize = 32;
 /// Most elements of a merged table's array for each row.
 const DIRECT_PER_ROW: u64 = 16;
 
@@ -197,42 +199,77 @@ fn add_part(of: Merging<'_>, target: &mut GroupTable, table: &GroupTable, part: 
     let (layout, mask) = (of.layout, of.memory.sizes.hash_mask);
     let noted = !of.decl.calls.is_empty();
     let mut found = 0;
+    let (span, first) = match part {
+        Part::Hash { partition, partitions } => return add_hashed(of, target, table, (partition, partitions), moves),
+        Part::Keys { span, first } => (span, first),
+    };
     for row in rows_of(table, part).into_iter().flatten() {
         if !table.is_group(row, layout) {
             continue;
         }
-        if matches!(part, Part::Keys { .. }) && !noted && row < table.spread.places {
+        if !noted && row < table.spread.places {
             add_number(of, target, table, row)?;
             found += 1;
             continue;
         }
         let entry = table.entry(row);
-        // SAFETY: the entry is a row of this layout.
-        let key = if layout.numeric { unsafe { key_of(layout, entry) } } else { None };
-        let hash = match part {
-            Part::Hash { partition, partitions } => {
-                // SAFETY: as above.
-                let hash = unsafe { row_hash(layout, entry, mask) };
-                if partition_of(hash, partitions) != partition {
-                    continue;
-                }
-                hash
-            }
-            Part::Keys { span, first } => {
-                let here = key.map_or(first, |number| span.place(number).is_some());
-                if !here {
-                    continue;
-                }
-                hash_of(key, mask)
-            }
-        };
-        let entry = add(of, target, hash, key, entry)?;
+        // SAFETY: the entry is a row of this layout, whose key is a number.
+        let key = unsafe { key_of(layout, entry) };
+        if !key.map_or(first, |number| span.place(number).is_some()) {
+            continue;
+        }
+        let entry = add(of, target, hash_of(key, mask), key, entry)?;
         found += u64::from(row < table.spread.places);
         if noted {
             moves.rows.push(row as u32);
             moves.targets.push(target.row_of(entry));
         }
     }
+    Ok(found)
+}
+
+/// Adds the groups of a table whose hash falls into a partition. Slots, and the entries that they name, are asked for some rows ahead: the target is larger than a cache, and in
+/// the order of hashes nothing of it is next to each other.
+fn add_hashed(
+    of: Merging<'_>,
+    target: &mut GroupTable,
+    table: &GroupTable,
+    (partition, partitions): (usize, usize),
+    moves: &mut Moves,
+) -> Result<u64, Error> {
+    let (layout, mask) = (of.layout, of.memory.sizes.hash_mask);
+    let noted = !of.decl.calls.is_empty();
+    let mut found = 0;
+    let mut add_all = |rows: &[(usize, u64)], target: &mut GroupTable| {
+        rows.iter().for_each(|(_, hash)| target.ask_for_entry(*hash));
+        for (row, hash) in rows.iter().copied() {
+            let entry = table.entry(row);
+            // SAFETY: the entry is a row of this layout.
+            let key = if layout.numeric { unsafe { key_of(layout, entry) } } else { None };
+            let entry = add(of, target, hash, key, entry)?;
+            found += u64::from(row < table.spread.places);
+            if noted {
+                moves.rows.push(row as u32);
+                moves.targets.push(target.row_of(entry));
+            }
+        }
+        Ok::<_, Error>(())
+    };
+    let mut ahead = Vec::with_capacity(ROWS_AHEAD);
+    for row in (0..table.rows()).filter(|row| table.is_group(*row, layout)) {
+        // SAFETY: the entry is a row of this layout.
+        let hash = unsafe { row_hash(layout, table.entry(row), mask) };
+        if partition_of(hash, partitions) != partition {
+            continue;
+        }
+        target.ask_for_slot(hash);
+        ahead.push((row, hash));
+        if ahead.len() == ROWS_AHEAD {
+            add_all(&ahead, target)?;
+            ahead.clear();
+        }
+    }
+    add_all(&ahead, target)?;
     Ok(found)
 }
 

@@ -9,16 +9,29 @@ use stagefuse_ir::{Repr, SortDecl};
 use crate::builtins::strings;
 
 /// A key of the rows.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Key {
     field: Field,
     kind: SortWord,
     descending: bool,
     nulls_first: bool,
+    /// The least number that the key's values have in their order, and the bits that the others are greater by; of values that a number does not hold as a whole, 0 and 64.
+    least: u64,
+    bits: u32,
+    /// Whether a bit tells nulls.
+    flag: bool,
+}
+
+/// The numbers that some rows' values of a key have in their order.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KeyRange {
+    least: u64,
+    greatest: u64,
+    nulls: bool,
 }
 
 /// Compares rows of a sort: by their words, in which as much of the keys is packed as there is room for, then by the keys themselves.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct RowOrder {
     keys: Vec<Key>,
     /// Keys that the word holds some bits of.
@@ -26,13 +39,6 @@ pub(crate) struct RowOrder {
     /// The first key that the word does not hold as a whole.
     unpacked: usize,
     pub(crate) stride: usize,
-}
-
-/// Some bits of a key that tell an order: `bits` of them, from the highest bit of the word on.
-struct Top {
-    word: u64,
-    bits: u32,
-    whole: bool,
 }
 
 impl RowOrder {
@@ -43,22 +49,79 @@ impl RowOrder {
             kind: SortWord::of(key.ty.sql),
             descending: key.descending,
             nulls_first: key.nulls_first,
+            least: 0,
+            bits: width(field.ty.repr).0,
+            flag: field.valid.is_some(),
         });
         let mut order = RowOrder { keys: keys.collect(), packed: 0, unpacked: 0, stride: layout.stride as usize };
+        order.pack();
+        order
+    }
+
+    /// Notes which keys have room in the word.
+    fn pack(&mut self) {
+        (self.packed, self.unpacked) = (0, 0);
         let mut left = 64;
-        for key in &order.keys {
+        for key in &self.keys {
             if left == 0 {
                 break;
             }
-            order.packed += 1;
-            let flag = u32::from(key.field.valid.is_some());
-            let (bits, whole) = key.width();
-            if !whole || bits + flag > left {
+            self.packed += 1;
+            let bits = key.bits + u32::from(key.flag);
+            if !key.is_whole() || bits > left {
                 break;
             }
-            left -= bits + flag;
-            order.unpacked += 1;
+            left -= bits;
+            self.unpacked += 1;
         }
+    }
+
+    /// Whether words would hold more if the keys' ranges were known.
+    pub(crate) fn is_wide(&self) -> bool {
+        self.unpacked < self.keys.len() && self.keys[0].is_whole()
+    }
+
+    /// The ranges of the first keys, as far as numbers hold them as a whole.
+    ///
+    /// # Safety
+    /// These are rows of the sort's layout.
+    pub(crate) unsafe fn ranges(&self, rows: impl Iterator<Item = *const u8>) -> Vec<KeyRange> {
+        let keys = &self.keys[..self.keys.iter().take_while(|key| key.is_whole()).count()];
+        let mut ranges = vec![KeyRange { least: u64::MAX, greatest: 0, nulls: false }; keys.len()];
+        for row in rows {
+            for (key, range) in keys.iter().zip(&mut ranges) {
+                // SAFETY: the caller's promise.
+                if unsafe { key.is_valid(row) } {
+                    // SAFETY: as above.
+                    let number = unsafe { key.number(row) };
+                    range.least = range.least.min(number);
+                    range.greatest = range.greatest.max(number);
+                } else {
+                    range.nulls = true;
+                }
+            }
+        }
+        ranges
+    }
+
+    /// The same order of rows that are within these ranges, each the ranges of some of them.
+    pub(crate) fn narrowed<'r>(&self, all: impl Iterator<Item = &'r [KeyRange]>) -> Self {
+        let mut order = self.clone();
+        let both = |a: Vec<KeyRange>, b: &[KeyRange]| -> Vec<KeyRange> {
+            let pair = |(a, b): (&KeyRange, &KeyRange)| KeyRange {
+                least: a.least.min(b.least),
+                greatest: a.greatest.max(b.greatest),
+                nulls: a.nulls || b.nulls,
+            };
+            if a.is_empty() { b.to_vec() } else { a.iter().zip(b).map(pair).collect() }
+        };
+        for (key, range) in order.keys.iter_mut().zip(all.fold(vec![], both)) {
+            // Where all is null, no value has to be told from another.
+            key.least = range.least.min(range.greatest);
+            key.bits = 64 - range.greatest.saturating_sub(key.least).leading_zeros();
+            key.flag = range.nulls;
+        }
+        order.pack();
         order
     }
 
@@ -87,17 +150,16 @@ impl RowOrder {
         for key in &self.keys[..self.packed] {
             // SAFETY: the caller's promise.
             let valid = unsafe { key.is_valid(row) };
-            if key.field.valid.is_some() {
+            if key.flag {
                 word |= u64::from(valid == key.nulls_first) << (63 - used);
                 used += 1;
             }
-            // SAFETY: as above.
-            let top = unsafe { key.top(row) };
             if used < 64 && valid {
-                word |= top.word >> used;
+                // SAFETY: as above.
+                word |= unsafe { key.top(row) } >> used;
             }
-            used += top.bits;
-            if used >= 64 || !top.whole {
+            used += key.bits;
+            if used >= 64 || !key.is_whole() {
                 break;
             }
         }
@@ -121,13 +183,9 @@ impl RowOrder {
 }
 
 impl Key {
-    /// Bits that [`Key::top`] yields, and whether they are the whole value.
-    fn width(&self) -> (u32, bool) {
-        match self.field.ty.repr {
-            Repr::Bool => (1, true),
-            Repr::I128 | Repr::Str => (64, false),
-            other => (other.bytes() * 8, true),
-        }
+    /// Whether the key's number says all of a value.
+    fn is_whole(&self) -> bool {
+        width(self.field.ty.repr).1
     }
 
     unsafe fn is_valid(&self, row: *const u8) -> bool {
@@ -161,8 +219,17 @@ impl Key {
         }
     }
 
-    unsafe fn top(&self, row: *const u8) -> Top {
-        let (bits, whole) = self.width();
+    /// The number in the key's order, from the highest bit of the word on.
+    unsafe fn top(&self, row: *const u8) -> u64 {
+        // SAFETY: the caller's promise.
+        let number = unsafe { self.number(row) } - self.least;
+        // Without bits, all values are one.
+        number.checked_shl(64 - self.bits).unwrap_or(0)
+    }
+
+    /// A number that tells the order of values that are not null, or of a beginning of them.
+    unsafe fn number(&self, row: *const u8) -> u64 {
+        let (bits, _) = width(self.field.ty.repr);
         // SAFETY: the caller's promise.
         let mut own = unsafe { self.bits(row) };
         if self.field.ty.repr == Repr::Str {
@@ -170,19 +237,13 @@ impl Key {
             own |= unsafe { second_half(self.get::<StrRef>(row)) };
         }
         let word = sort_word(own, self.kind, self.descending);
-        let word = match self.field.ty.repr {
-            Repr::I128 | Repr::Str => word,
+        match self.kind {
             // The sign's bit has been turned at the top of 64 bits; of a narrower value it belongs to the top of that.
-            _ if bits < 64 => {
-                let narrow = match self.kind {
-                    SortWord::Unsigned => word,
-                    SortWord::Signed | SortWord::Float => (word >> 63) << (bits - 1) | (word & ((1 << (bits - 1)) - 1)),
-                };
-                narrow << (64 - bits)
-            }
+            SortWord::Signed | SortWord::Float if bits < 64 => (word >> 63) << (bits - 1) | (word & ((1 << (bits - 1)) - 1)),
+            // Turned around, it has ones above its width.
+            _ if bits < 64 => word & ((1 << bits) - 1),
             _ => word,
-        };
-        Top { word, bits, whole }
+        }
     }
 
     unsafe fn compare(&self, a: *const u8, b: *const u8) -> Ordering {
@@ -212,6 +273,15 @@ impl Key {
             (valid, _) => return if valid == self.nulls_first { Ordering::Greater } else { Ordering::Less },
         };
         if self.descending { order.reverse() } else { order }
+    }
+}
+
+/// Bits of the number that tells the order of values of a representation, and whether it says all of them.
+fn width(repr: Repr) -> (u32, bool) {
+    match repr {
+        Repr::Bool => (1, true),
+        Repr::I128 | Repr::Str => (64, false),
+        other => (other.bytes() * 8, true),
     }
 }
 

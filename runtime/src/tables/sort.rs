@@ -1,7 +1,7 @@
 //! Sorts: the rows that workers collect, and how they get in order.
 //!
 //! When all rows are there, pieces of each worker's rows are sorted, at the same time; then ranges of the whole order are merged from all pieces, at the same
-//! time again. What moves are entries of three words; rows stay where they are until a stage reads them.
+//! time again. Where the keys have more bits than a word, their ranges are looked up first, for all that fits into a word need not be compared key by key. What moves are entries of three words; rows stay where they are until a stage reads them.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use stagefuse_ir::SortDecl;
 
-use super::order::RowOrder;
+use super::order::{KeyRange, RowOrder};
 use super::rows::BuildRows;
 use crate::error::Error;
 use crate::memory::Memory;
@@ -186,20 +186,29 @@ impl SharedSort {
         if self.table.get().is_none() {
             let table = SortTable::new(workers(), partitions, memory)?;
             let parts = table.pieces.len();
+            if !self.order.is_wide() {
+                let _ = table.order.set(self.order.clone());
+            }
             // The host asks once at a time; the first table stays.
             let _ = self.table.set(Box::new(table));
             return Ok(parts);
         }
         let Some(table) = self.table.get().filter(|table| table.ranges.get().is_none()) else { return Ok(0) };
+        if table.order.get().is_none() && !table.pieces.is_empty() {
+            let known = table.known.iter().filter_map(OnceLock::get).map(Vec::as_slice);
+            let _ = table.order.set(self.order.narrowed(known));
+            return Ok(table.pieces.len());
+        }
         table.split(self, memory)
     }
 
     /// Does one part of the round.
     pub(crate) fn part(&self, part: usize) -> Result<(), Error> {
         let table = self.table.get().ok_or_else(|| Error::Internal("a sort has not been collected".into()))?;
-        match table.ranges.get() {
-            None => table.sort(part, self),
-            Some(ranges) => table.merge(&ranges[part], part, &self.order),
+        match (table.order.get(), table.ranges.get()) {
+            (None, _) => table.look(part, self),
+            (Some(order), None) => table.sort(part, order, self.kept),
+            (Some(order), Some(ranges)) => table.merge(&ranges[part], part, order),
         }
         Ok(())
     }
@@ -263,6 +272,10 @@ struct SortTable {
     workers: Vec<SortRows>,
     /// Number of the worker, and which of its rows.
     pieces: Vec<(usize, Range<usize>)>,
+    /// By piece: the ranges of its keys.
+    known: Vec<OnceLock<Vec<KeyRange>>>,
+    /// The order, once it is known what the word has room for.
+    order: OnceLock<RowOrder>,
     /// By piece: its rows in order.
     runs: Vec<OnceLock<Vec<Entry>>>,
     ranges: OnceLock<Vec<Stretch>>,
@@ -279,26 +292,43 @@ impl SortTable {
         }
         let rows: usize = workers.iter().map(|rows| rows.rows.rows()).sum();
         memory.grow(rows * size_of::<Entry>())?;
-        let runs = pieces.iter().map(|_| OnceLock::new()).collect();
-        Ok(SortTable { workers, pieces, runs, ranges: OnceLock::new(), merged: (0..partitions).map(|_| OnceLock::new()).collect() })
+        Ok(SortTable {
+            known: pieces.iter().map(|_| OnceLock::new()).collect(),
+            order: OnceLock::new(),
+            runs: pieces.iter().map(|_| OnceLock::new()).collect(),
+            ranges: OnceLock::new(),
+            merged: (0..partitions).map(|_| OnceLock::new()).collect(),
+            workers,
+            pieces,
+        })
+    }
+
+    /// Looks up the ranges of a piece's keys.
+    fn look(&self, piece: usize, sort: &SharedSort) {
+        let (worker, rows) = &self.pieces[piece];
+        let all = &self.workers[*worker].rows;
+        // SAFETY: these rows were collected.
+        let ranges = unsafe { sort.order.ranges(rows.clone().map(|row| all.row(row).cast_const())) };
+        let _ = self.known[piece].set(ranges);
     }
 
     /// Puts a piece in order; of one that holds more than the first rows that matter, those.
-    fn sort(&self, piece: usize, sort: &SharedSort) {
+    fn sort(&self, piece: usize, order: &RowOrder, kept: Option<usize>) {
         let (worker, rows) = &self.pieces[piece];
-        let mut entries = self.workers[*worker].entries(&sort.order, rows.clone());
-        if let Some(kept) = sort.kept.filter(|kept| *kept < entries.len()) {
+        let mut entries = self.workers[*worker].entries(order, rows.clone());
+        if let Some(kept) = kept.filter(|kept| *kept < entries.len()) {
             if kept > 0 {
-                entries.select_nth_unstable_by(kept - 1, |a, b| a.compare(b, &sort.order));
+                entries.select_nth_unstable_by(kept - 1, |a, b| a.compare(b, order));
             }
             entries.truncate(kept);
         }
-        entries.sort_unstable_by(|a, b| a.compare(b, &sort.order));
+        entries.sort_unstable_by(|a, b| a.compare(b, order));
         let _ = self.runs[piece].set(entries);
     }
 
     /// Cuts the whole order into ranges, about as long as each other, and tells how many they are.
     fn split(&self, sort: &SharedSort, memory: &Memory) -> Result<usize, Error> {
+        let order = self.order.get().unwrap_or(&sort.order);
         let runs: Vec<&[Entry]> = self.runs.iter().map(|run| run.get().map_or(&[][..], Vec::as_slice)).collect();
         let total: usize = runs.iter().map(|run| run.len()).sum();
         let end = sort.kept.map_or(total, |kept| kept.min(total));
@@ -307,14 +337,14 @@ impl SortTable {
         memory.grow((end - first) * size_of::<Row>())?;
         let step = (total / (SAMPLES * parts)).max(1);
         let mut samples: Vec<Entry> = runs.iter().flat_map(|run| run.iter().step_by(step)).copied().collect();
-        samples.sort_unstable_by(|a, b| a.compare(b, &sort.order));
+        samples.sort_unstable_by(|a, b| a.compare(b, order));
         let mut from = vec![0; runs.len()];
         let mut rank = 0;
         let mut ranges = vec![];
         for part in 1..=parts {
             let splitter = samples.get(part * samples.len() / parts).filter(|_| part < parts);
             let to = runs.iter().zip(&from).map(|(run, from)| match splitter {
-                Some(splitter) => from + run[*from..].partition_point(|entry| entry.compare(splitter, &sort.order).is_lt()),
+                Some(splitter) => from + run[*from..].partition_point(|entry| entry.compare(splitter, order).is_lt()),
                 None => run.len(),
             });
             let to: Vec<usize> = to.collect();
