@@ -241,6 +241,7 @@ fn add_hashed(
     let noted = !of.decl.calls.is_empty();
     let mut found = 0;
     let mut add_all = |rows: &[(usize, u64)], target: &mut GroupTable| {
+        rows.iter().for_each(|(_, hash)| target.ask_for_slot(*hash));
         rows.iter().for_each(|(_, hash)| target.ask_for_entry(*hash));
         for (row, hash) in rows.iter().copied() {
             let entry = table.entry(row);
@@ -255,21 +256,19 @@ fn add_hashed(
         }
         Ok::<_, Error>(())
     };
-    let mut ahead = Vec::with_capacity(ROWS_AHEAD);
+    let (mut ahead, mut count) = ([(0, 0); ROWS_AHEAD], 0);
     for row in (0..table.rows()).filter(|row| table.is_group(*row, layout)) {
         // SAFETY: the entry is a row of this layout.
         let hash = unsafe { row_hash(layout, table.entry(row), mask) };
-        if partition_of(hash, partitions) != partition {
-            continue;
-        }
-        target.ask_for_slot(hash);
-        ahead.push((row, hash));
-        if ahead.len() == ROWS_AHEAD {
+        // No branch: whose partition a hash is in nobody can predict.
+        ahead[count] = (row, hash);
+        count += usize::from(partition_of(hash, partitions) == partition);
+        if count == ROWS_AHEAD {
             add_all(&ahead, target)?;
-            ahead.clear();
+            count = 0;
         }
     }
-    add_all(&ahead, target)?;
+    add_all(&ahead[..count], target)?;
     Ok(found)
 }
 
