@@ -85,11 +85,11 @@ impl RowOrder {
     ///
     /// # Safety
     /// These are rows of the sort's layout.
-    pub(crate) unsafe fn ranges(&self, rows: impl Iterator<Item = *const u8>) -> Vec<KeyRange> {
+    pub(crate) unsafe fn ranges(&self, rows: impl Iterator<Item = *const u8> + Clone) -> Vec<KeyRange> {
         let keys = &self.keys[..self.keys.iter().take_while(|key| key.is_whole()).count()];
-        let mut ranges = vec![KeyRange { least: u64::MAX, greatest: 0, nulls: false }; keys.len()];
-        for row in rows {
-            for (key, range) in keys.iter().zip(&mut ranges) {
+        let range = |key: &Key| {
+            let mut range = KeyRange { least: u64::MAX, greatest: 0, nulls: false };
+            for row in rows.clone() {
                 // SAFETY: the caller's promise.
                 if unsafe { key.is_valid(row) } {
                     // SAFETY: as above.
@@ -100,8 +100,9 @@ impl RowOrder {
                     range.nulls = true;
                 }
             }
-        }
-        ranges
+            range
+        };
+        keys.iter().map(range).collect()
     }
 
     /// The same order of rows that are within these ranges, each the ranges of some of them.
@@ -199,6 +200,7 @@ impl Key {
     }
 
     /// The bits that [`sort_word`] takes.
+    #[inline(always)]
     unsafe fn bits(&self, row: *const u8) -> u64 {
         let signed = self.kind != SortWord::Unsigned;
         macro_rules! int {
@@ -228,6 +230,7 @@ impl Key {
     }
 
     /// A number that tells the order of values that are not null, or of a beginning of them.
+    #[inline(always)]
     unsafe fn number(&self, row: *const u8) -> u64 {
         let (bits, _) = width(self.field.ty.repr);
         // SAFETY: the caller's promise.
@@ -280,8 +283,11 @@ impl Key {
 fn width(repr: Repr) -> (u32, bool) {
     match repr {
         Repr::Bool => (1, true),
+        Repr::I8 => (8, true),
+        Repr::I16 => (16, true),
+        Repr::I32 | Repr::F32 => (32, true),
+        Repr::I64 | Repr::F64 => (64, true),
         Repr::I128 | Repr::Str => (64, false),
-        other => (other.bytes() * 8, true),
     }
 }
 

@@ -17,8 +17,11 @@ use super::rows::BuildRows;
 use crate::error::Error;
 use crate::memory::Memory;
 
-/// Rows of a piece.
+/// Most rows of a piece.
 const PIECE_ROWS: usize = 1 << 18;
+
+/// Rows of a piece at least, where there are fewer for each worker.
+const LEAST_PIECE: usize = 1 << 12;
 
 /// Rows that are merged in one go where they are no more.
 const SMALL: usize = 1 << 15;
@@ -285,12 +288,13 @@ struct SortTable {
 
 impl SortTable {
     fn new(workers: Vec<SortRows>, partitions: usize, memory: &Memory) -> Result<Self, Error> {
+        let rows: usize = workers.iter().map(|rows| rows.rows.rows()).sum();
+        let most = rows.div_ceil(partitions.max(1)).clamp(LEAST_PIECE, PIECE_ROWS);
         let mut pieces = vec![];
         for (worker, rows) in workers.iter().enumerate() {
             let rows = rows.rows.rows();
-            pieces.extend((0..rows).step_by(PIECE_ROWS).map(|first| (worker, first..rows.min(first + PIECE_ROWS))));
+            pieces.extend((0..rows).step_by(most).map(|first| (worker, first..rows.min(first + most))));
         }
-        let rows: usize = workers.iter().map(|rows| rows.rows.rows()).sum();
         memory.grow(rows * size_of::<Entry>())?;
         Ok(SortTable {
             known: pieces.iter().map(|_| OnceLock::new()).collect(),
