@@ -3,6 +3,7 @@
 mod apart;
 pub(crate) mod block;
 pub(crate) mod calls;
+mod combine;
 pub(crate) mod groups;
 pub(crate) mod join;
 pub(crate) mod merge;

@@ -9,8 +9,9 @@ use std::ops::Range;
 use stagefuse_ir::layout::RowLayout;
 
 use super::block::Block;
+use super::combine::combine_all;
 use super::groups::GroupTable;
-use super::merge::{Merging, Part, add, combine_all};
+use super::merge::{Merging, Part, add};
 use super::number::{Span, hash_of, key_of, row_hash};
 use crate::error::Error;
 use crate::memory::Memory;
