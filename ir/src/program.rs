@@ -547,17 +547,21 @@ impl Program {
 
     /// The columns of inputs that lie as numbers of dictionary entries, in order: the dictionaries that a host brings to a run.
     pub fn dictionaries(&self) -> impl Iterator<Item = (Input, usize)> + '_ {
-        let columns = |(input, decl): (Input, &InputDecl)| {
-            let stored: Vec<Stored> = decl.stored.clone();
-            stored.into_iter().enumerate().filter(|(_, stored)| stored.numbers().is_some()).map(move |(column, _)| (input, column))
-        };
-        self.inputs.iter().flat_map(columns)
+        let columns = self
+            .inputs
+            .iter()
+            .flat_map(|(input, decl)| decl.stored.iter().enumerate().map(move |(column, stored)| (input, column, stored)));
+        columns.filter(|(_, _, stored)| stored.numbers().is_some()).map(|(input, column, _)| (input, column))
+    }
+
+    /// Which of the dictionaries is that of a column.
+    pub fn dictionary(&self, input: Input, column: u32) -> Option<usize> {
+        self.dictionaries().position(|dictionary| dictionary == (input, column as usize))
     }
 
     /// Which element of the literal table says where the dictionary of a column lies: behind the literals, and two for each parameter.
     pub fn entries_at(&self, input: Input, column: u32) -> Option<usize> {
-        let number = self.dictionaries().position(|dictionary| dictionary == (input, column as usize))?;
-        Some(self.literals.len() + 2 * self.params.len() + number)
+        Some(self.literals.len() + 2 * self.params.len() + self.dictionary(input, column)?)
     }
 
     /// The stage that reads an input.

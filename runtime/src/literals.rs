@@ -49,8 +49,7 @@ impl Literals {
 
     /// The texts of a column's dictionary.
     pub(crate) fn entries(&self, program: &Program, input: Input, column: u32) -> Option<&[StrRef]> {
-        let number = program.dictionaries().position(|dictionary| dictionary == (input, column as usize))?;
-        Some(self.dictionaries.get(number)?.entries())
+        Some(self.dictionaries.get(program.dictionary(input, column)?)?.entries())
     }
 
     /// A parameter's two elements.
