@@ -6,7 +6,7 @@ use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringViewArray, 
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use stagefuse_compiler::{Options, compile};
 use stagefuse_ir::{Program, Source, SqlType, parser::parse, passes::carry_codes, verifier::verify};
-use stagefuse_runtime::{CompactTable, Dictionary, Engine, Flow, Run, RunConfig, Unlimited, builtins};
+use stagefuse_runtime::{CompactTable, Dictionary, Engine, Error, Flow, Run, RunConfig, Unlimited, builtins};
 
 const ROWS: i64 = 3000;
 
@@ -28,23 +28,21 @@ fn table() -> CompactTable {
     CompactTable::new(schema, &[Some(SqlType::Int64), Some(SqlType::Utf8)], &[vec![batch]]).expect("one schema")
 }
 
-/// What comes out of a program over columns of the table.
-fn run(program: &Program, native: bool, table: &CompactTable, columns: &[usize]) -> Vec<String> {
-    let program = Arc::new(program.clone());
+/// A run of a program that emits a text and a number.
+fn start(program: &Arc<Program>, native: bool, dictionaries: Vec<Arc<Dictionary>>) -> Result<Arc<Run>, Error> {
     let engine = |stage| {
         if !native {
             return Engine::Interpreted;
         }
         let options = Options { verify: true, ..Options::default() };
-        let code = compile(&program, stage, &builtins(), &options).unwrap_or_else(|error| panic!("{error}\n{program}"));
+        let code = compile(program, stage, &builtins(), &options).unwrap_or_else(|error| panic!("{error}\n{program}"));
         Engine::Native { function: code.function(), owner: Arc::new(code) }
     };
-    let dictionaries: Vec<Arc<Dictionary>> = table.dictionary(1).into_iter().cloned().collect();
     let fields = [Field::new("t", DataType::Utf8View, true), Field::new("n", DataType::Int64, true)];
-    let config = RunConfig {
+    Run::new(RunConfig {
         host_types: vec![],
         engines: program.stages.keys().map(engine).collect(),
-        program: Arc::clone(&program),
+        program: Arc::clone(program),
         opaques: vec![],
         aggregates: vec![],
         params: vec![],
@@ -52,8 +50,18 @@ fn run(program: &Program, native: bool, table: &CompactTable, columns: &[usize])
         schema: Arc::new(Schema::new(fields.to_vec())),
         partitions: 1,
         memory: Arc::new(Unlimited),
-    };
-    let run = Run::new(config).expect("the parts fit");
+    })
+}
+
+/// The dictionary of the table's text.
+fn dictionaries(table: &CompactTable) -> Vec<Arc<Dictionary>> {
+    table.dictionary(1).into_iter().cloned().collect()
+}
+
+/// What comes out of a program over columns of the table.
+fn run(program: &Program, native: bool, table: &CompactTable, columns: &[usize]) -> Vec<String> {
+    let program = Arc::new(program.clone());
+    let run = start(&program, native, dictionaries(table)).expect("the parts fit");
     let mut lines = vec![];
     for (stage, decl) in program.stages.iter() {
         let mut worker = run.worker();
@@ -176,25 +184,10 @@ fn numbers_beyond_the_last_are_the_last() {
     assert_eq!(verify(&program), Ok(()));
     let table = table();
     let (stage, _) = program.stages.iter().next().expect("a stage");
-    let code = Arc::new(compile(&program, stage, &builtins(), &Options { verify: true, ..Options::default() }).expect("it compiles"));
-    let native = Engine::Native { function: code.function(), owner: code };
     let last = (0..ROWS).filter_map(text).max();
-    for engine in [native, Engine::Interpreted] {
-        let fields = [Field::new("t", DataType::Utf8View, true), Field::new("n", DataType::Int64, true)];
-        let config = |dictionaries| RunConfig {
-            host_types: vec![],
-            engines: vec![engine.clone()],
-            program: Arc::clone(&program),
-            opaques: vec![],
-            aggregates: vec![],
-            params: vec![],
-            dictionaries,
-            schema: Arc::new(Schema::new(fields.to_vec())),
-            partitions: 1,
-            memory: Arc::new(Unlimited),
-        };
-        assert!(Run::new(config(vec![])).is_err(), "no dictionary");
-        let run = Run::new(config(table.dictionary(1).into_iter().cloned().collect())).expect("the parts fit");
+    for native in [true, false] {
+        assert!(start(&program, native, vec![]).is_err(), "no dictionary");
+        let run = start(&program, native, dictionaries(&table)).expect("the parts fit");
         let numbers: ArrayRef = Arc::new(UInt8Array::from(vec![Some(0), None, Some(200), Some(255)]));
         let batch = RecordBatch::try_from_iter([("n", numbers)]).expect("a batch");
         let mut worker = run.worker();
