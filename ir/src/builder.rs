@@ -9,9 +9,9 @@ use cranelift_entity::PrimaryMap;
 use crate::entities::{Aggregate, Groups, HostType, Input, Join, Limit, Lit, Opaque, Param, Sort, Stage, Value};
 use crate::op::{BinaryOp, Op, Region, UnaryOp};
 use crate::program::{
-    AggregateDecl, Datum, Expand, GroupsDecl, InputDecl, JoinDecl, LimitDecl, Literal, OpaqueDecl, ParamDecl, Probe, Program, Sink,
-    SortDecl, Source, StageDecl, Stmt, StmtKind,
+    AggregateDecl, Datum, Expand, InputDecl, Literal, OpaqueDecl, ParamDecl, Probe, Program, Sink, Source, StageDecl, Stmt, StmtKind,
 };
+use crate::states::{GroupsDecl, JoinDecl, LimitDecl, SortDecl};
 use crate::types::{Stored, Type};
 
 /// Builds a [`Program`].

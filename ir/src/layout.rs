@@ -1,7 +1,8 @@
 //! Layouts of table rows, computed from a table's declaration: the one place where offsets come from.
 
 use crate::entities::Stage;
-use crate::program::{AccOp, GroupsDecl, JoinDecl, Program, Sink, SortDecl, Source, StageDecl};
+use crate::program::{Program, Sink, Source, StageDecl};
+use crate::states::{AccOp, GroupsDecl, JoinDecl, SortDecl};
 use crate::types::{Repr, Stored, Type};
 
 /// Offset of the next entry's address in a join table's entry.
@@ -139,7 +140,7 @@ fn is_numeric(keys: &[Type]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::program::AccDecl;
+    use crate::states::AccDecl;
     use crate::types::SqlType;
 
     #[test]

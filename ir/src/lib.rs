@@ -43,6 +43,7 @@ pub mod parser;
 pub mod passes;
 pub mod printer;
 pub mod program;
+pub mod states;
 pub mod types;
 pub mod verifier;
 
@@ -51,7 +52,8 @@ pub use entities::{Aggregate, Groups, HostType, Input, Join, Limit, Lit, Opaque,
 pub use function::{Function, Kind, TimePart};
 pub use op::{BinaryOp, Nulls, Op, Region, UnaryOp};
 pub use program::{
-    AccDecl, AccOp, AggregateDecl, CallDecl, Computed, Datum, Expand, GroupsDecl, InputDecl, JoinDecl, JoinRows, LimitDecl, Literal,
-    OpaqueDecl, ParamDecl, Probe, ProbeKind, Program, Sink, SortDecl, SortKey, Source, StageDecl, Stmt, StmtKind,
+    AggregateDecl, Computed, Datum, Expand, InputDecl, JoinRows, Literal, OpaqueDecl, ParamDecl, Probe, ProbeKind, Program, Sink, Source,
+    StageDecl, Stmt, StmtKind,
 };
+pub use states::{AccDecl, AccOp, CallDecl, GroupsDecl, JoinDecl, LimitDecl, SortDecl, SortKey};
 pub use types::{Repr, SqlType, Storage, Stored, TimeUnit, Type};

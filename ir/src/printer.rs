@@ -40,7 +40,8 @@ use std::sync::Arc;
 
 use crate::entities::{Lit, Param, Stage, Value};
 use crate::op::{Op, Region};
-use crate::program::{CallDecl, Datum, Expand, JoinRows, Literal, Probe, Program, Sink, SortKey, Source, StageDecl, StmtKind};
+use crate::program::{Datum, Expand, JoinRows, Literal, Probe, Program, Sink, Source, StageDecl, StmtKind};
+use crate::states::{CallDecl, SortKey};
 use crate::types::Stored;
 use crate::verifier::Place;
 
@@ -497,7 +498,8 @@ mod tests {
     use super::*;
     use crate::builder::{ProgramBuilder, StageBuilder};
     use crate::op::BinaryOp;
-    use crate::program::{JoinDecl, ProbeKind};
+    use crate::program::ProbeKind;
+    use crate::states::JoinDecl;
     use crate::types::{Repr, SqlType, Type};
 
     fn program() -> Program {

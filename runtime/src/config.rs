@@ -157,6 +157,8 @@ pub struct Sizes {
     pub first_rows: usize,
     /// Groups of a table from which on its entries may be spread.
     pub spread_rows: usize,
+    /// Groups of a table from which on rows may be added without being looked up.
+    pub loose_rows: usize,
     /// Rows of a part of a join table: 1 to 65,536.
     pub part_rows: usize,
     /// Whether native stages and the interpreter take turns, morsel by morsel.
@@ -174,6 +176,7 @@ impl Default for Sizes {
             first_slots: 128,
             first_rows: 64,
             spread_rows: 2048,
+            loose_rows: 4096,
             part_rows: 1 << 16,
             alternate: false,
             counted: true,
@@ -190,6 +193,7 @@ impl Sizes {
             first_slots: 2,
             first_rows: 1,
             spread_rows: 2,
+            loose_rows: 3,
             part_rows: 3,
             alternate: true,
             counted: true,

@@ -18,6 +18,7 @@ use crate::run::Run;
 use crate::run::shared::Shared;
 use crate::tables::calls::Calls;
 use crate::tables::groups::GroupTable;
+use crate::tables::loose::may_loosen;
 use crate::tables::rows::BuildRows;
 use crate::tables::sort::SortRows;
 
@@ -153,6 +154,8 @@ impl Worker {
                 table.place = self.place.wrapping_add((stage.index() as u64) << 56);
                 let decl = &shared.program.groups[groups];
                 table.spread.allowed = may_spread(decl);
+                // Of one partition nothing is merged; a front holds distances of entries.
+                table.loose.allowed = shared.partitions > 1 && plan.front == 0 && may_loosen(decl);
                 if !decl.calls.is_empty() {
                     let calls = table.calls.insert(Box::new(Calls::new(decl, &shared.aggregates)?));
                     self.operands[groups.index()] = &raw mut *calls.buffers.head;
@@ -202,6 +205,7 @@ impl Worker {
         let Some(table) = &mut self.tables[groups.index()] else { return Ok(()) };
         table.seen.expected = expected;
         table.consider_spreading(&self.shared.memory)?;
+        table.consider_loosening(self.shared.merging(groups))?;
         table.seen.rows += rows;
         Ok(())
     }

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::Schema;
-use arrow::error::ArrowError;
 use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
@@ -17,28 +16,23 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::future::{BoxFuture, FutureExt, Shared};
 use futures::stream::{self, StreamExt};
-use stagefuse_ir::abi::ErrorCode;
 use stagefuse_ir::{Datum, EntityRef, Input, InputDecl, Source, Stage};
 use stagefuse_runtime::{Error, Flow, MemoryBudget, Run, RunConfig, Sizes, TableCursor, WorkerGuard};
 
 use super::ahead::{Begun, Workers};
 use super::claims::Claims;
 use super::crew::{Crew, Part};
+use super::errors::{alone, host_error, of_expression, of_stage};
 use super::files;
 use super::metrics::Recorder;
 use super::node::replace_leaves;
+use super::pieces::{Piece, cut};
 use super::same::SameScans;
 use super::top_k::Told;
 use crate::fallback::FallbackReason;
 use crate::lower::expr::datum;
 use crate::lower::{Lowered, Memory, TopK, dictionaries};
 use crate::profile::{self, Work};
-
-/// Most morsels of a piece of an in-memory input, the unit that workers claim.
-const PIECE_MORSELS: usize = 4;
-
-/// Pieces for each worker, where there are morsels enough, so that workers end together.
-const WORKER_PIECES: usize = 8;
 
 /// What has left a node.
 enum Left {
@@ -53,15 +47,6 @@ enum Left {
 /// The outcome of the pipeline breakers; an error is shared by all output partitions.
 pub(crate) type Outcome = Result<(), Arc<DataFusionError>>;
 pub(crate) type Breakers = Shared<BoxFuture<'static, Outcome>>;
-
-/// A slice of a batch of an in-memory input.
-#[derive(Copy, Clone)]
-pub(crate) struct Piece {
-    pub(crate) partition: usize,
-    batch: usize,
-    first: usize,
-    rows: usize,
-}
 
 /// What is executed.
 pub(crate) struct Plan {
@@ -134,10 +119,7 @@ impl Core {
         let tables = outputs.max(workers);
         let memory = Arc::new(Budget(Mutex::new(MemoryConsumer::new("CompiledExec").register(context.memory_pool()))));
         let stages = program.stages.len();
-        let cut = |memory: &Memory| {
-            let morsels = memory.rows().div_ceil(plan.sizes.morsel_rows * workers * WORKER_PIECES);
-            cut(memory, plan.sizes.morsel_rows * morsels.clamp(1, PIECE_MORSELS))
-        };
+        let cut = |memory: &Memory| cut(memory, plan.sizes.morsel_rows, workers);
         let pieces: Vec<Vec<Piece>> = lowered.memory.iter().map(|memory| memory.as_ref().map(cut).unwrap_or_default()).collect();
         // What a stage is handed has no pieces.
         let pieces_of = |input: Input| pieces.get(input.index()).map_or(0, Vec::len);
@@ -279,15 +261,10 @@ impl Core {
     /// An error of a stage, in DataFusion's form; where DataFusion's operators may do better, the reason is noted.
     fn failure(&self, error: Error) -> DataFusionError {
         let error = host_error(error);
-        let reason = match error.find_root() {
-            DataFusionError::ResourcesExhausted(_) => FallbackReason::OutOfMemory,
-            DataFusionError::ArrowError(arrow, _) if matches!(**arrow, ArrowError::ArithmeticOverflow(_)) => FallbackReason::Overflow,
-            DataFusionError::ArrowError(arrow, _) => FallbackReason::Failed { message: arrow.to_string() },
-            DataFusionError::Execution(message) => FallbackReason::Failed { message: message.clone() },
-            _ => return error,
-        };
-        // The first one stays.
-        let _ = self.reason.set(reason);
+        if let Some(reason) = of_stage(&error) {
+            // The first one stays.
+            let _ = self.reason.set(reason);
+        }
         error
     }
 
@@ -539,24 +516,6 @@ impl Core {
     }
 }
 
-/// The reason that a leaf's error is, where an expression failed in it: errors of files and streams have other forms.
-fn of_expression(error: &DataFusionError) -> Option<FallbackReason> {
-    let DataFusionError::ArrowError(arrow, _) = error.find_root() else { return None };
-    match **arrow {
-        ArrowError::ArithmeticOverflow(_) => Some(FallbackReason::Overflow),
-        // Arrow says `InvalidArgumentError` of digits that a decimal does not hold.
-        ArrowError::ComputeError(_) | ArrowError::DivideByZero | ArrowError::CastError(_) | ArrowError::InvalidArgumentError(_) => {
-            Some(FallbackReason::Failed { message: arrow.to_string() })
-        }
-        _ => None,
-    }
-}
-
-/// An error that nobody else holds, as it came; or shared.
-fn alone(error: Arc<DataFusionError>) -> DataFusionError {
-    Arc::try_unwrap(error).unwrap_or_else(DataFusionError::Shared)
-}
-
 /// A partition of an ordered plan that has ended without a row: one row after all would be out of order among another partition's.
 fn without_rows(stream: SendableRecordBatchStream, error: Arc<DataFusionError>) -> SendableRecordBatchStream {
     let schema = stream.schema();
@@ -584,24 +543,6 @@ fn params(lowered: &Lowered) -> Result<Vec<Datum>> {
     lowered.params.iter().map(value).collect()
 }
 
-fn cut(memory: &Memory, piece_rows: usize) -> Vec<Piece> {
-    let mut pieces = vec![];
-    let mut add = |partition: usize, batch: usize, rows: usize| {
-        for first in (0..rows).step_by(piece_rows) {
-            pieces.push(Piece { partition, batch, first, rows: piece_rows.min(rows - first) });
-        }
-    };
-    match memory {
-        Memory::Batches(partitions) => {
-            for (partition, batches) in partitions.iter().enumerate() {
-                batches.iter().enumerate().for_each(|(number, batch)| add(partition, number, batch.num_rows()));
-            }
-        }
-        Memory::Compact(table, _) => table.partitions().iter().enumerate().for_each(|(partition, block)| add(partition, 0, block.rows())),
-    }
-    pieces
-}
-
 /// Memory of the session's pool.
 #[derive(Debug)]
 struct Budget(Mutex<MemoryReservation>);
@@ -609,26 +550,5 @@ struct Budget(Mutex<MemoryReservation>);
 impl MemoryBudget for Budget {
     fn resize(&self, bytes: usize) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         Ok(self.0.lock().unwrap_or_else(PoisonError::into_inner).try_resize(bytes)?)
-    }
-}
-
-/// DataFusion's form of an error of a run.
-pub(crate) fn host_error(error: Error) -> DataFusionError {
-    let inner = |error: Box<dyn std::error::Error + Send + Sync>, otherwise: fn(String) -> DataFusionError| match error.downcast() {
-        Ok(error) => *error,
-        Err(other) => otherwise(other.to_string()),
-    };
-    match error {
-        Error::Arithmetic { code, .. } => match code {
-            ErrorCode::Overflow => ArrowError::ArithmeticOverflow("Overflow happened on: a value does not fit its type".to_string()).into(),
-            ErrorCode::DivideByZero => ArrowError::DivideByZero.into(),
-            ErrorCode::Cast => ArrowError::CastError("Can't cast a value: it does not fit the target type".to_string()).into(),
-            ErrorCode::Function => DataFusionError::Execution("a function is not defined for its operands".to_string()),
-            ErrorCode::NegativeSubstringLength => DataFusionError::Execution("negative substring length not allowed".to_string()),
-        },
-        Error::Memory(error) => inner(error, DataFusionError::ResourcesExhausted),
-        Error::Opaque(error) => inner(error, DataFusionError::Execution),
-        Error::Arrow(error) => error.into(),
-        other => DataFusionError::Internal(other.to_string()),
     }
 }

@@ -12,10 +12,8 @@ use cranelift_entity::{EntityRef, PrimaryMap};
 
 use self::lexer::{Lexer, Place, Token};
 use crate::entities::{Aggregate, Groups, HostType, Input, Join, Limit, Lit, Opaque, Param, Sort, Stage};
-use crate::program::{
-    AccDecl, AccOp, AggregateDecl, CallDecl, Computed, Datum, GroupsDecl, InputDecl, JoinDecl, LimitDecl, Literal, OpaqueDecl, ParamDecl,
-    Program, SortDecl, SortKey,
-};
+use crate::program::{AggregateDecl, Computed, Datum, InputDecl, Literal, OpaqueDecl, ParamDecl, Program};
+use crate::states::{AccDecl, AccOp, CallDecl, GroupsDecl, JoinDecl, LimitDecl, SortDecl, SortKey};
 use crate::types::{Repr, SqlType, Stored, TimeUnit, Type};
 
 /// Regions within regions, at most.

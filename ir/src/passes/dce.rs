@@ -7,7 +7,8 @@ use cranelift_entity::{EntitySet, SecondaryMap};
 
 use crate::entities::{Groups, Join, Sort, Stage, Value};
 use crate::op::{Op, Region};
-use crate::program::{GroupsDecl, Probe, Program, Sink, Source, Stmt, StmtKind};
+use crate::program::{Probe, Program, Sink, Source, Stmt, StmtKind};
+use crate::states::GroupsDecl;
 
 /// Removes what nobody reads from a program that obeys the verifier's laws. See the module's documentation.
 ///

@@ -21,7 +21,8 @@ use super::range::Range;
 use super::ranges::{Ranges, arithmetic, convert};
 use crate::entities::{Join, Lit, Stage, Value};
 use crate::op::{BinaryOp, Op, Region, UnaryOp};
-use crate::program::{AccOp, Datum, JoinRows, Literal, Probe, Program, Sink, Source, StageDecl, Stmt, StmtKind};
+use crate::program::{Datum, JoinRows, Literal, Probe, Program, Sink, Source, StageDecl, Stmt, StmtKind};
+use crate::states::AccOp;
 use crate::types::{Repr, SqlType, Stored, Type};
 
 /// Digits that a source column may have to be held in 64 bits.

@@ -6,7 +6,8 @@ use cranelift_entity::{EntityRef, SecondaryMap};
 use super::range::Range;
 use crate::entities::{Groups, Input, Join, Sort, Stage, Value};
 use crate::op::{BinaryOp, Op, Region, UnaryOp};
-use crate::program::{AccOp, Datum, JoinRows, Probe, Program, Sink, Source, StageDecl, StmtKind};
+use crate::program::{Datum, JoinRows, Probe, Program, Sink, Source, StageDecl, StmtKind};
+use crate::states::AccOp;
 use crate::types::{SqlType, Stored, Type};
 
 /// More rows than any run of a program sees: bounds sums.

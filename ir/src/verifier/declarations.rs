@@ -2,7 +2,8 @@
 
 use super::{Errors, Law, Place};
 use crate::entities::{Groups, Input, Join, Lit, Stage};
-use crate::program::{AccOp, Datum, InputDecl, Literal, Program, Sink, Source, StageDecl};
+use crate::program::{Datum, InputDecl, Literal, Program, Sink, Source, StageDecl};
+use crate::states::AccOp;
 use crate::types::{Repr, SqlType, Stored, TimeUnit, Type};
 
 /// Most digits of a decimal.

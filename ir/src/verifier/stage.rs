@@ -6,7 +6,8 @@ use super::declarations::verify_type;
 use super::{Errors, Law, Place, ops};
 use crate::entities::{Join, Value};
 use crate::op::{Op, Region};
-use crate::program::{AccOp, Expand, JoinDecl, JoinRows, Probe, ProbeKind, Program, Sink, Source, StageDecl, StmtKind};
+use crate::program::{Expand, JoinRows, Probe, ProbeKind, Program, Sink, Source, StageDecl, StmtKind};
+use crate::states::{AccOp, JoinDecl};
 use crate::types::{SqlType, Type};
 
 /// Checks a stage by itself.

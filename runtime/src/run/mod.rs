@@ -391,8 +391,7 @@ impl Run {
             Sink::Group { groups, .. } => {
                 let tables = pool.iter_mut().filter_map(|worker| worker.take_groups(groups.index())).map(|table| *table);
                 let tables: Vec<GroupTable> = tables.collect();
-                // How many of the places of spread tables have a group is found out when these are merged.
-                let counted = tables.iter().map(|table| table.rows() - table.spread.places);
+                let counted = tables.iter().map(GroupTable::known);
                 state.rows_out.store(counted.sum::<usize>() as u64, Ordering::Relaxed);
                 self.shared.groups[groups.index()].complete(self.shared.merging(*groups), tables)?;
                 Ok(0)

@@ -45,7 +45,7 @@ impl Apart {
     /// Takes the tables, if their keys lie apart; gives them back otherwise. There are at most as many tables as partitions.
     pub(crate) fn new(of: Merging<'_>, tables: Vec<GroupTable>, partitions: usize) -> Result<Apart, Vec<GroupTable>> {
         let few = tables.iter().any(|table| table.rows() < FEW_ROWS);
-        let spread = tables.iter().any(|table| table.spread.places > 0);
+        let spread = tables.iter().any(|table| table.spread.places > 0 || table.is_loose());
         if spread || !of.layout.numeric || !of.decl.calls.is_empty() || tables.len() < 2 || tables.len() > partitions || few {
             return Err(tables);
         }

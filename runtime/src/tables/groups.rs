@@ -1,5 +1,5 @@
 //! One worker's group table: entries next to each other, found by an array that a numeric key addresses, or by slots of hashes (see [`GroupsHead`]);
-//! or spread (see [`super::spread`]).
+//! or spread (see [`super::spread`]), or loose (see [`super::loose`]).
 //!
 //! Which of the two is decided anew whenever the slots are full: keys that lie close together (years, the keys of a clustered table) get the
 //! array, and rows that come in the order of their keys then walk through it in that order.
@@ -10,6 +10,7 @@ use stagefuse_ir::layout::RowLayout;
 
 use super::block::Block;
 use super::calls::Calls;
+use super::loose::Loose;
 use super::number::{Span, key_of, row_hash};
 use super::spread::Spread;
 use crate::builtins::prefetch::ask_for;
@@ -47,6 +48,8 @@ pub(crate) struct GroupTable {
     pub(crate) seen: Seen,
     /// Whether its entries are spread, and whether they may be.
     pub(crate) spread: Spread,
+    /// Whether its entries are loose, and whether they may be.
+    pub(crate) loose: Loose,
     /// Bytes counted for this table.
     pub(crate) held: usize,
 }
@@ -108,6 +111,7 @@ impl GroupTable {
             place: 0,
             seen: Seen::default(),
             spread: Spread::default(),
+            loose: Loose::default(),
             held: 0,
         }
     }
@@ -146,8 +150,9 @@ impl GroupTable {
             self.least = self.least.min(key);
             self.greatest = self.greatest.max(key);
         }
+        let loose = self.is_loose();
         // At most half full: probes stay short, and there is always an empty slot.
-        if key.and_then(|key| self.span().place(key)).is_none() && (self.hashed + 1) * 2 > self.slots.len() {
+        if !loose && key.and_then(|key| self.span().place(key)).is_none() && (self.hashed + 1) * 2 > self.slots.len() {
             self.rebuild(key == Some(self.greatest), memory)?;
         }
         if (rows + 2) * self.stride() > self.block.capacity() {
@@ -164,7 +169,9 @@ impl GroupTable {
             }
             entry
         };
-        self.place(rows, hash, key);
+        if !loose {
+            self.place(rows, hash, key);
+        }
         self.head.rows += 1;
         Ok(entry)
     }
@@ -365,12 +372,24 @@ impl GroupTable {
         }
     }
 
+    /// Has engines find nothing.
+    pub(super) fn hide_slots(&mut self) {
+        (self.head.slots, self.head.mask) = ((&raw const EMPTY).cast_mut(), 0);
+    }
+
+    /// Has engines find again what was hidden.
+    pub(super) fn show_slots(&mut self) {
+        if !self.slots.is_empty() {
+            (self.head.slots, self.head.mask) = (self.slots.as_mut_ptr(), self.slots.len() as u64 - 1);
+        }
+    }
+
     /// Drops what finds entries.
     pub(super) fn drop_places(&mut self, memory: &Memory) {
         let freed = size_of_val(&self.slots[..]) + size_of_val(&self.direct[..]);
         (self.slots, self.direct) = (vec![], vec![]);
         self.give_back(freed, memory);
-        (self.head.slots, self.head.mask) = ((&raw const EMPTY).cast_mut(), 0);
+        self.hide_slots();
         (self.head.direct, self.head.range) = (std::ptr::null_mut(), 0);
     }
 
@@ -386,6 +405,11 @@ impl GroupTable {
 
     pub(crate) fn rows(&self) -> usize {
         self.head.rows as usize
+    }
+
+    /// How many groups are known before merging: not how many places of a spread table have one, and none of a loose table.
+    pub(crate) fn known(&self) -> usize {
+        if self.is_loose() { 0 } else { self.rows() - self.spread.places }
     }
 
     /// Address of entry number `row`.

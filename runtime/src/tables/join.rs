@@ -9,6 +9,7 @@ use stagefuse_ir::layout::{JOIN_NEXT, RowLayout};
 
 use super::number::{Span, key_of, row_hash};
 use super::rows::BuildRows;
+use crate::builtins::prefetch::ask_for;
 use crate::error::Error;
 use crate::memory::Memory;
 
@@ -17,6 +18,9 @@ const DIRECT_PER_ROW: u64 = 16;
 
 /// Most bits of the bitmap for each row: no more bytes than the rows take.
 const BITS_PER_ROW: u64 = 256;
+
+/// Rows ahead of the one that is linked whose slots are asked for: a locked write lets nothing that comes after it begin, so that each would wait for memory by itself.
+const ROWS_AHEAD: usize = 16;
 
 /// Bits of a bitmap that costs next to nothing: few keys are most often a selection, too.
 const SMALL_FILTER: u64 = 1024;
@@ -128,15 +132,22 @@ impl JoinTable {
     fn link_hashed(&self, part: usize) {
         let (base, rows) = self.part(part);
         let stride = self.layout.stride as usize;
+        // SAFETY: the row is one of the part's.
+        let slot_of = |row: usize| unsafe {
+            let hash = row_hash(&self.layout, base.add(row * stride), self.hash_mask);
+            (hash, &self.directory[(hash & self.head.mask) as usize])
+        };
         for row in 0..rows {
+            if row + ROWS_AHEAD < rows {
+                ask_for(slot_of(row + ROWS_AHEAD).1.as_ptr() as u64);
+            }
             // SAFETY: the row is one of the part's; only this part writes its rows.
             unsafe {
                 let entry = base.add(row * stride);
                 if self.null_keys.iter().any(|valid| *entry.add(*valid as usize) == 0) {
                     continue;
                 }
-                let hash = row_hash(&self.layout, entry, self.hash_mask);
-                let slot = &self.directory[(hash & self.head.mask) as usize];
+                let (hash, slot) = slot_of(row);
                 let mut old = slot.load(Ordering::Relaxed);
                 loop {
                     entry.add(JOIN_NEXT as usize).cast::<u64>().write(old & SLOT_ADDRESS);
@@ -155,11 +166,16 @@ impl JoinTable {
         let (base, rows) = self.part(part);
         let span = Span { first: self.head.first, range: self.head.range };
         let stride = self.layout.stride as usize;
+        // SAFETY: as above.
+        let place_of = |row: usize| unsafe { key_of(&self.layout, base.add(row * stride)) }.and_then(|key| span.place(key));
         for row in 0..rows {
+            if row + ROWS_AHEAD < rows {
+                ask_for(self.direct.as_ptr().wrapping_add(place_of(row + ROWS_AHEAD).unwrap_or(0)) as u64);
+            }
             // SAFETY: as above.
             unsafe {
                 let entry = base.add(row * stride);
-                let place = key_of(&self.layout, entry).and_then(|key| span.place(key));
+                let place = place_of(row);
                 let (Some(place), Some(number)) = (place, entry_number(buffer, first + row)) else { continue };
                 let next = match self.direct[place].swap(number, Ordering::Relaxed) {
                     0 => 0,

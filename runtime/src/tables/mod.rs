@@ -6,6 +6,7 @@ pub(crate) mod calls;
 mod combine;
 pub(crate) mod groups;
 pub(crate) mod join;
+pub(crate) mod loose;
 pub(crate) mod merge;
 pub(crate) mod number;
 pub(crate) mod order;

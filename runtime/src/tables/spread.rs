@@ -36,7 +36,7 @@ impl GroupTable {
     /// Spreads the table, if that is worth it by now. Entries move: nobody may hold the distance of one.
     pub(crate) fn consider_spreading(&mut self, memory: &Memory) -> Result<(), Error> {
         let (rows, seen, Spread { allowed, places, noted }) = (self.rows(), self.seen, self.spread);
-        if !allowed || places > 0 || seen.rows == 0 || rows < memory.sizes.spread_rows.max(noted.0 * 2) {
+        if !allowed || places > 0 || self.is_loose() || seen.rows == 0 || rows < memory.sizes.spread_rows.max(noted.0 * 2) {
             return Ok(());
         }
         let Some(span) = self.keys().and_then(|(least, greatest)| Span::of(least, greatest)) else { return Ok(()) };
