@@ -248,8 +248,8 @@ impl SortWord {
 /// `range` is not 0 the directory is empty.
 ///
 /// A slot of the directory is 0, or holds the address of the chain's first entry in its low 48 bits and in its high 16 bits a filter: the
-/// union of [`join_tag`] over the chain's entries. The slot of hash *h* is `h & mask`. Entries are chained through their first word
-/// (0 ends a chain). Rows with a null key that can match nothing are not in the directory.
+/// union of [`join_tag`] over the chain's entries. The slot of hash *h* is `h & mask`. Where `turn` is not 0 the directory is in the order of a numeric key, which no row
+/// has null: its [`order_word`] takes the place of the hash. Entries are chained through their first word (0 ends a chain). Rows with a null key that can match nothing are not in the directory.
 #[repr(C)]
 #[derive(Debug)]
 pub struct JoinHead {
@@ -259,9 +259,9 @@ pub struct JoinHead {
     pub mask: u64,
     /// `range` elements.
     pub direct: *const u32,
-    /// The key of the first of them.
+    /// The key of the first of them; or the least key of a directory in the order of keys.
     pub first: i64,
-    /// How many there are; 0: the directory is used.
+    /// How many elements there are; 0: the directory is used.
     pub range: u64,
     /// Addresses of the buffers that entries lie in.
     pub bases: *const u64,
@@ -274,6 +274,8 @@ pub struct JoinHead {
     pub bits_range: u64,
     /// Bytes that a look-up may lead to: those of slots or elements, and of entries.
     pub bytes: u64,
+    /// By how many bits [`order_word`] turns, where the directory is in the order of keys: 1 to 63. Else 0.
+    pub turn: u64,
 }
 
 /// Bits of an entry's number that say which row of its buffer it is.
@@ -389,6 +391,13 @@ pub fn fold_text(text: &[u8]) -> u64 {
 #[inline(always)]
 pub const fn join_tag(hash: u64) -> u64 {
     1 << (48 + (hash >> 60))
+}
+
+/// What finds the slot of a number in a directory in the order of keys: its low bits go up with the number, one for each 2^`turn` numbers, and its highest bits, of which
+/// [`join_tag`] makes the filter, are the next ones of the number.
+#[inline(always)]
+pub const fn order_word(number: i64, first: i64, turn: u64) -> u64 {
+    (number.wrapping_sub(first) as u64).rotate_right(turn as u32)
 }
 
 /// Bits of a directory slot or group slot that hold an address or offset.

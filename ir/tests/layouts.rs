@@ -25,7 +25,7 @@ fn structs() {
     });
     pins!(JoinSlot: 16 { rows: 0, table: 8 });
     pins!(RowsHead: 48 { base: 0, used: 8, capacity: 16, least: 24, greatest: 32, threshold: 40 });
-    pins!(JoinHead: 80 { directory: 0, mask: 8, direct: 16, first: 24, range: 32, bases: 40, bits: 48, bits_first: 56, bits_range: 64, bytes: 72 });
+    pins!(JoinHead: 88 { directory: 0, mask: 8, direct: 16, first: 24, range: 32, bases: 40, bits: 48, bits_first: 56, bits_range: 64, bytes: 72, turn: 80 });
     pins!(GroupsHead: 64 { slots: 0, mask: 8, entries: 16, rows: 24, direct: 32, first: 40, range: 48, front: 56 });
     pins!(LimitHead: 8 { seen: 0 });
     pins!(OutHead: 16 { columns: 0, rows: 8 });
@@ -71,6 +71,10 @@ fn hashes() {
     assert_eq!(join_tag(0), 1 << 48);
     assert_eq!(join_tag(0x1fff_ffff_ffff_ffff), 1 << 49);
     assert_eq!(join_tag(u64::MAX), 1 << 63);
+    // Numbers 16 to 31 from the first on have the second slot, each a filter bit of its own.
+    assert_eq!(order_word(1016, 1000, 4), 1);
+    assert_eq!(order_word(1031, 1000, 4), 1 | 15 << 60);
+    assert_eq!(order_word(999, 1000, 4), u64::MAX);
 }
 
 #[test]

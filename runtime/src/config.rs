@@ -159,6 +159,8 @@ pub struct Sizes {
     pub spread_rows: usize,
     /// Groups of a table from which on rows may be added without being looked up.
     pub loose_rows: usize,
+    /// Rows of a join table from which on its directory may be in the order of keys.
+    pub ordered_rows: usize,
     /// Rows of a part of a join table: 1 to 65,536.
     pub part_rows: usize,
     /// Whether native stages and the interpreter take turns, morsel by morsel.
@@ -177,6 +179,7 @@ impl Default for Sizes {
             first_rows: 64,
             spread_rows: 2048,
             loose_rows: 4096,
+            ordered_rows: 1024,
             part_rows: 1 << 16,
             alternate: false,
             counted: true,
@@ -194,6 +197,7 @@ impl Sizes {
             first_rows: 1,
             spread_rows: 2,
             loose_rows: 3,
+            ordered_rows: 1,
             part_rows: 3,
             alternate: true,
             counted: true,

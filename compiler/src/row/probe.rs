@@ -6,7 +6,7 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{Block, InstBuilder, Value as ClifValue, types};
 use stagefuse_ir::abi::{ENTRY_ROW_BITS, JoinHead, JoinSlot, SLOT_ADDRESS, WorkerHead};
 use stagefuse_ir::layout::{JOIN_NEXT, RowLayout};
-use stagefuse_ir::{EntityRef, Probe, ProbeKind, Repr};
+use stagefuse_ir::{EntityRef, Probe, ProbeKind, Repr, Type};
 
 use crate::error::Result;
 use crate::source::Origin;
@@ -168,7 +168,7 @@ impl Gen<'_> {
         let table = self.load_fixed(types::I64, slots, probe.join.index() * size_of::<JoinSlot>() + offset_of!(JoinSlot, table));
         let (hashed, chained) = (self.block(), self.block());
         let entry = self.b.append_block_param(chained, types::I64);
-        if layout.numeric {
+        let word = if layout.numeric {
             let direct = self.block();
             let first = self.load_fixed(types::I64, table, offset_of!(JoinHead, first));
             let range = self.load_fixed(types::I64, table, offset_of!(JoinHead, range));
@@ -189,21 +189,23 @@ impl Gen<'_> {
                     self.jump(chained, &[entry]);
                 }
             }
+            self.b.switch_to_block(hashed);
+            self.slot_word(table, at, &keys)?
         } else {
             self.jump(hashed, &[]);
-        }
-        self.b.switch_to_block(hashed);
-        let own_hash = match hash {
-            Some(hash) => hash,
-            None => self.hash(&keys)?,
+            self.b.switch_to_block(hashed);
+            match hash {
+                Some(hash) => hash,
+                None => self.hash(&keys)?,
+            }
         };
         let directory = self.load_fixed(types::I64, table, offset_of!(JoinHead, directory));
         let mask = self.load_fixed(types::I64, table, offset_of!(JoinHead, mask));
-        let at = self.b.ins().band(own_hash, mask);
+        let at = self.b.ins().band(word, mask);
         let at = self.b.ins().ishl_imm_s(at, 3);
         let at = self.b.ins().iadd(directory, at);
         let slot = self.load(types::I64, at, 0);
-        let tag = self.b.ins().ushr_imm_s(own_hash, 60);
+        let tag = self.b.ins().ushr_imm_s(word, 60);
         let tag = self.b.ins().iadd_imm_s(tag, 48);
         let bit = self.b.ins().ushr(slot, tag);
         let maybe = self.b.ins().band_imm_s(bit, 1);
@@ -214,6 +216,22 @@ impl Gen<'_> {
         self.jump(chained, &[first]);
         self.b.switch_to_block(chained);
         Ok((entry, hash))
+    }
+
+    /// What finds the slot of a numeric key, which lies `at` behind the table's first: where it is in their order, or its hash.
+    fn slot_word(&mut self, table: ClifValue, at: ClifValue, keys: &[(Val, Type)]) -> Result<ClifValue> {
+        let (ordered, hashed, found) = (self.block(), self.block(), self.block());
+        let word = self.b.append_block_param(found, types::I64);
+        let turn = self.load_fixed(types::I64, table, offset_of!(JoinHead, turn));
+        self.b.ins().brif(turn, ordered, &[], hashed, &[]);
+        self.b.switch_to_block(ordered);
+        let place = self.b.ins().rotr(at, turn);
+        self.jump(found, &[place]);
+        self.b.switch_to_block(hashed);
+        let hash = self.hash(keys)?;
+        self.jump(found, &[hash]);
+        self.b.switch_to_block(found);
+        Ok(word)
     }
 
     /// The address of an entry of a directly addressed table.

@@ -1,6 +1,6 @@
 //! Asking for memory ahead of time.
 
-use stagefuse_ir::abi::{ENTRY_ROW_BITS, HASH_ALL, JoinHead, SLOT_ADDRESS};
+use stagefuse_ir::abi::{ENTRY_ROW_BITS, HASH_ALL, JoinHead, SLOT_ADDRESS, order_word};
 
 use crate::tables::number::hash_of;
 
@@ -38,8 +38,12 @@ pub(super) unsafe extern "C" fn prefetch_join(table: *mut u8, keys: *mut u8, cou
         return 0;
     }
     for key in keys.iter_mut() {
-        let hash = if numeric != 0 { hash_of(Some(*key as i64), HASH_ALL) } else { *key };
-        *key = table.directory as u64 + 8 * (hash & table.mask);
+        let word = match (numeric != 0, table.turn) {
+            (false, _) => *key,
+            (true, 0) => hash_of(Some(*key as i64), HASH_ALL),
+            (true, turn) => order_word(*key as i64, table.first, turn),
+        };
+        *key = table.directory as u64 + 8 * (word & table.mask);
         ask_for(*key);
     }
     for slot in keys.iter() {

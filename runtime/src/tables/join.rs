@@ -4,10 +4,11 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use stagefuse_ir::JoinDecl;
-use stagefuse_ir::abi::{ENTRY_ROW_BITS, JoinHead, SLOT_ADDRESS, entry_number, join_tag};
+use stagefuse_ir::abi::{ENTRY_ROW_BITS, HASH_ALL, JoinHead, SLOT_ADDRESS, entry_number, join_tag, order_word};
 use stagefuse_ir::layout::{JOIN_NEXT, RowLayout};
 
 use super::number::{Span, key_of, row_hash};
+use super::ordered;
 use super::rows::BuildRows;
 use crate::builtins::prefetch::ask_for;
 use crate::error::Error;
@@ -65,7 +66,8 @@ impl JoinTable {
         let direct = zeroed_elements(elements);
         let bases: Vec<u64> = rows.iter().map(|rows| rows.head.base as u64).collect();
         let none = Span { first: 0, range: 0 };
-        let Span { first, range } = span.unwrap_or(none);
+        let ordered = if span.is_none() && layout.numeric { ordered_span(&rows, layout, slots, total, memory) } else { None };
+        let Span { first, range } = span.unwrap_or(ordered.map_or(none, |(span, _)| Span { range: 0, ..span }));
         let filter = filter.unwrap_or(none);
         let head = JoinHead {
             directory: directory.as_ptr().cast(),
@@ -78,6 +80,7 @@ impl JoinTable {
             bits_first: filter.first,
             bits_range: filter.range,
             bytes: (slots * 8 + elements * 4 + total * layout.stride as usize) as u64,
+            turn: ordered.map_or(0, |(_, turn)| u64::from(turn)),
         };
         let mut pieces = vec![];
         for (buffer, rows) in rows.iter().enumerate() {
@@ -132,10 +135,10 @@ impl JoinTable {
     fn link_hashed(&self, part: usize) {
         let (base, rows) = self.part(part);
         let stride = self.layout.stride as usize;
-        // SAFETY: the row is one of the part's.
-        let slot_of = |row: usize| unsafe {
-            let hash = row_hash(&self.layout, base.add(row * stride), self.hash_mask);
-            (hash, &self.directory[(hash & self.head.mask) as usize])
+        let slot_of = |row: usize| {
+            // SAFETY: the row is one of the part's.
+            let word = unsafe { self.word(base.add(row * stride)) };
+            (word, &self.directory[(word & self.head.mask) as usize])
         };
         for row in 0..rows {
             if row + ROWS_AHEAD < rows {
@@ -147,17 +150,30 @@ impl JoinTable {
                 if self.null_keys.iter().any(|valid| *entry.add(*valid as usize) == 0) {
                     continue;
                 }
-                let (hash, slot) = slot_of(row);
+                let (word, slot) = slot_of(row);
                 let mut old = slot.load(Ordering::Relaxed);
                 loop {
                     entry.add(JOIN_NEXT as usize).cast::<u64>().write(old & SLOT_ADDRESS);
-                    let new = entry as u64 | (old & !SLOT_ADDRESS) | join_tag(hash);
+                    let new = entry as u64 | (old & !SLOT_ADDRESS) | join_tag(word);
                     match slot.compare_exchange_weak(old, new, Ordering::Release, Ordering::Relaxed) {
                         Ok(_) => break,
                         Err(now) => old = now,
                     }
                 }
             }
+        }
+    }
+
+    /// What finds the slot of a row: its hash, or where its key lies in their order.
+    ///
+    /// # Safety
+    /// `entry` is a row of the table.
+    unsafe fn word(&self, entry: *const u8) -> u64 {
+        match self.head.turn {
+            // SAFETY: the caller's promise.
+            0 => unsafe { row_hash(&self.layout, entry, self.hash_mask) },
+            // SAFETY: as above; the layout is numeric. A null key is not linked.
+            turn => order_word(unsafe { key_of(&self.layout, entry) }.unwrap_or(self.head.first), self.head.first, turn),
         }
     }
 
@@ -201,6 +217,15 @@ fn direct_span(rows: &[BuildRows], total: usize) -> Option<Span> {
     Span::of(least, greatest).filter(|span| numbered && span.is_dense(total, DIRECT_PER_ROW))
 }
 
+/// The range of the keys, and by how much the directory is turned, where it shall be in their order.
+fn ordered_span(rows: &[BuildRows], layout: &RowLayout, slots: usize, total: usize, memory: &Memory) -> Option<(Span, u32)> {
+    let least = rows.iter().map(|rows| rows.head.least).min()?;
+    let greatest = rows.iter().map(|rows| rows.head.greatest).max()?;
+    // Hashes of which few bits count are to collide.
+    let span = Span::of(least, greatest).filter(|_| total >= memory.sizes.ordered_rows && memory.sizes.hash_mask == HASH_ALL)?;
+    Some((span, ordered::turn(rows, layout, span, slots)?))
+}
+
 /// The range of the keys, where a bitmap of them shall stand ahead of the table: where it is not large, and may rule out much.
 fn filter_span(rows: &[BuildRows], total: usize) -> Option<Span> {
     let least = rows.iter().map(|rows| rows.head.least).min()?;
@@ -227,7 +252,7 @@ zeroed!(zeroed_elements, u32, AtomicU32);
 mod tests {
     use std::sync::Arc;
 
-    use stagefuse_ir::abi::{HASH_ALL, HASH_COLLIDING};
+    use stagefuse_ir::abi::HASH_COLLIDING;
     use stagefuse_ir::{SqlType, Type};
 
     use super::*;
@@ -284,8 +309,9 @@ mod tests {
                 number => table.entry(number).cast_const(),
             },
             None => {
-                let slot = table.directory[(hash & table.head.mask) as usize].load(Ordering::Relaxed);
-                if slot & join_tag(hash) == 0 { std::ptr::null() } else { (slot & SLOT_ADDRESS) as *const u8 }
+                let word = if table.head.turn > 0 { order_word(key as i64, table.head.first, table.head.turn) } else { hash };
+                let slot = table.directory[(word & table.head.mask) as usize].load(Ordering::Relaxed);
+                if slot & join_tag(word) == 0 { std::ptr::null() } else { (slot & SLOT_ADDRESS) as *const u8 }
             }
         };
         let mut found = vec![];
@@ -323,6 +349,7 @@ mod tests {
                 let (table, layout) = build(rows, distinct, spread, null_equal, HASH_ALL);
                 let direct = !null_equal && rows > 1 && spread < 1 << 20;
                 assert_eq!(table.head.range > 0, direct, "{rows} rows, spread {spread}");
+                assert_eq!(table.head.turn > 0, !null_equal && rows == 200_000 && !direct, "{rows} rows, spread {spread}");
                 assert!(direct || table.directory.len().is_power_of_two() && table.directory.len() as u64 >= rows * 2);
                 let mut expected = vec![vec![]; distinct as usize];
                 (0..rows).filter(|number| number % 10 != 0).for_each(|number| expected[(number % distinct) as usize].push(number));

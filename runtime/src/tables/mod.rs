@@ -10,6 +10,7 @@ pub(crate) mod loose;
 pub(crate) mod merge;
 pub(crate) mod number;
 pub(crate) mod order;
+mod ordered;
 pub(crate) mod rows;
 pub(crate) mod sort;
 pub(crate) mod spread;

@@ -6,7 +6,7 @@
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use stagefuse_ir::abi::{ENTRY_ROW_BITS, JoinHead, SLOT_ADDRESS, STR_INLINE, StrRef, join_tag};
+use stagefuse_ir::abi::{ENTRY_ROW_BITS, JoinHead, SLOT_ADDRESS, STR_INLINE, StrRef, join_tag, order_word};
 use stagefuse_ir::layout::{Field, JOIN_NEXT, RowLayout};
 use stagefuse_ir::{EntityRef, Probe, ProbeKind, Repr, Value};
 
@@ -72,12 +72,14 @@ pub(crate) fn run(frame: &mut Frame<'_>, probe: &Probe, next: Option<usize>) -> 
         let numbers = resize(&keys[0], Repr::I64)?;
         let numbers = numbers.arg::<i64>()?;
         (0..rows).for_each(|row| begin(row, direct_entry(table, numbers.at(row), layout)));
+    } else if table.turn > 0 {
+        let numbers = resize(&keys[0], Repr::I64)?;
+        let numbers = numbers.arg::<i64>()?;
+        (0..rows).for_each(|row| begin(row, of_slot(table, order_word(numbers.at(row), table.first, table.turn))));
     } else {
         let of_rows = hash_keys(&keys, rows, frame.run.memory.sizes.hash_mask)?;
         for (row, hash) in of_rows.iter().enumerate() {
-            // SAFETY: the directory has `mask + 1` slots.
-            let slot = unsafe { *table.directory.add((hash & table.mask) as usize) };
-            begin(row, if slot & join_tag(*hash) != 0 { slot & SLOT_ADDRESS } else { 0 });
+            begin(row, of_slot(table, *hash));
         }
         hashes = layout.hash.map(|offset| (offset, of_rows));
     }
@@ -107,6 +109,14 @@ pub(crate) fn run(frame: &mut Frame<'_>, probe: &Probe, next: Option<usize>) -> 
         at.truncate(kept);
     }
     probing.finish(frame)
+}
+
+/// The first entry of the chain that a hash, or what takes its place, finds; 0 where there is none.
+#[inline(always)]
+fn of_slot(table: &JoinHead, word: u64) -> u64 {
+    // SAFETY: the directory has `mask + 1` slots.
+    let slot = unsafe { *table.directory.add((word & table.mask) as usize) };
+    if slot & join_tag(word) != 0 { slot & SLOT_ADDRESS } else { 0 }
 }
 
 /// The first entry of a number's chain in a directly addressed table; 0 where there is none.
