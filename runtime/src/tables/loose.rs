@@ -67,8 +67,8 @@ impl GroupTable {
             return Ok(());
         }
         match self.loose.state {
-            // Numbers find their entries at once.
-            State::No if self.span().range > 0 => self.loose.due = rows * 4,
+            // Numbers find their entries at once, or soon will.
+            State::No if self.span().range > 0 || self.may_be_spread() => self.loose.due = rows * 4,
             State::No => {
                 self.hide_slots();
                 self.loose.state = State::From(rows);

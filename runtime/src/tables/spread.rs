@@ -45,9 +45,7 @@ impl GroupTable {
         if noted.0 == 0 || span.range > noted.1.saturating_add(noted.1 / 4) {
             return Ok(());
         }
-        let left = seen.expected.saturating_sub(seen.rows);
-        let foreseen = rows as u64 + (left as f64 * rows as f64 / seen.rows as f64) as u64;
-        if foreseen.saturating_mul(LEAST_DENSITY) < span.range || span.range > (rows as u64).saturating_mul(SPREAD_PER_ROW) {
+        if !self.fills(span) || span.range > (rows as u64).saturating_mul(SPREAD_PER_ROW) {
             return Ok(());
         }
         // The keys that are still to come may lie a little beyond.
@@ -55,6 +53,20 @@ impl GroupTable {
         let below = margin.min(span.first.wrapping_sub(i64::MIN) as u64);
         let above = margin.min(i64::MAX.wrapping_sub(span.first.wrapping_add(span.range as i64 - 1)) as u64);
         self.spread_over(Span { first: span.first.wrapping_sub(below as i64), range: span.range + below + above }, memory)
+    }
+
+    /// Whether groups are foreseen to take a good part of the range of their keys.
+    fn fills(&self, span: Span) -> bool {
+        let (rows, seen) = (self.rows() as u64, self.seen);
+        let left = seen.expected.saturating_sub(seen.rows);
+        let more = if seen.rows > 0 { (left as f64 * rows as f64 / seen.rows as f64) as u64 } else { 0 };
+        rows.saturating_add(more).saturating_mul(LEAST_DENSITY) >= span.range
+    }
+
+    /// Whether the table may still be spread.
+    pub(crate) fn may_be_spread(&self) -> bool {
+        let span = self.keys().and_then(|(least, greatest)| Span::of(least, greatest));
+        self.spread.allowed && span.is_some_and(|span| self.fills(span))
     }
 
     /// Moves the entries to the places of their keys in a range that all of them lie in; null, which has no number, behind them. Where there is no room for
