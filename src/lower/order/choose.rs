@@ -109,6 +109,17 @@ fn tree(plans: &[Option<Plan>], set: Leaves) -> Option<Tree> {
     }
 }
 
+/// What it costs that `rows` rows look up in a table of `built` rows.
+fn probing(graph: &Graph, pairs: &[(Col, Col)], built: f64, rows: f64, matches: f64) -> f64 {
+    let found = if built <= CACHED_ROWS { PROBE_CACHED } else { PROBE_MISSING };
+    let is_number = |col: &Col| graph.leaves[col.leaf].plan.schema().field(col.column).data_type().is_integer();
+    match pairs {
+        // A bitmap of the numbers, or the table's own elements, tells of those without a match.
+        [(a, _)] if is_number(a) => rows * PROBE_CACHED + matches.min(rows) * (found - PROBE_CACHED),
+        _ => rows * found,
+    }
+}
+
 /// The columns of two sides that must be equal: one pair for each class that both have.
 pub(super) fn key_pairs(graph: &Graph, build: Leaves, probe: Leaves) -> Vec<(Col, Col)> {
     let of = |class: &[Col], leaves: Leaves| {
@@ -177,8 +188,7 @@ impl Statistics {
             Some(side) if side == build => matches.min(p.rows),
             Some(_) => matches.min(b.rows),
         };
-        let probing = if b.rows <= CACHED_ROWS { PROBE_CACHED } else { PROBE_MISSING };
-        let cost = b.cost + p.cost + b.rows * BUILD + p.rows * probing + rows * PASS;
+        let cost = b.cost + p.cost + b.rows * BUILD + probing(graph, &pairs, b.rows, p.rows, matches) + rows * PASS;
         Some(Plan { cost, rows, sides: Some((build, probe)) })
     }
 

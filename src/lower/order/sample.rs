@@ -31,6 +31,35 @@ pub(super) struct Sample {
     total: usize,
 }
 
+/// Some rows of a part of a table, next to each other.
+#[derive(Debug, PartialEq)]
+struct Slice {
+    part: usize,
+    first: usize,
+    rows: usize,
+}
+
+/// The slices of a table whose parts have so many rows: all of a small table, and no row twice, or values would seem to repeat that do not.
+fn slices(sizes: &[usize]) -> Vec<Slice> {
+    let total: usize = sizes.iter().sum();
+    if total <= SLICES * SLICE_ROWS {
+        let parts = sizes.iter().enumerate().filter(|(_, rows)| **rows > 0);
+        return parts.map(|(part, rows)| Slice { part, first: 0, rows: *rows }).collect();
+    }
+    let slice = |number: usize| {
+        // The first and the last rows are among them.
+        let mut first = (total - SLICE_ROWS) * number / (SLICES - 1);
+        for (part, rows) in sizes.iter().enumerate() {
+            if first < *rows {
+                return Some(Slice { part, first, rows: SLICE_ROWS.min(rows - first) });
+            }
+            first -= rows;
+        }
+        None
+    };
+    (0..SLICES).filter_map(slice).collect()
+}
+
 impl Sample {
     /// Takes a sample; `None` where the plan is more than filters and projections over a table in memory.
     pub(super) fn of(plan: &Arc<dyn ExecutionPlan>) -> Option<Sample> {
@@ -59,22 +88,11 @@ impl Sample {
     fn of_cached(scan: &CachedExec) -> Option<Sample> {
         let table = scan.table();
         let total = table.rows();
-        let mut batches = vec![];
-        let mut rows = 0;
-        for slice in 0..SLICES {
-            let mut first = total.saturating_sub(SLICE_ROWS) * slice / (SLICES - 1);
-            let partition = table.partitions().iter().position(|block| {
-                let is_here = first < block.rows();
-                if !is_here {
-                    first -= block.rows();
-                }
-                is_here
-            });
-            let Some(partition) = partition else { continue };
-            let length = SLICE_ROWS.min(table.partitions()[partition].rows() - first);
-            batches.push(table.decode(partition, scan.columns(), first, length).ok()?);
-            rows += length;
-        }
+        let sizes: Vec<usize> = table.partitions().iter().map(|block| block.rows()).collect();
+        let slices = slices(&sizes);
+        let decode = |slice: &Slice| table.decode(slice.part, scan.columns(), slice.first, slice.rows).ok();
+        let batches = slices.iter().map(decode).collect::<Option<Vec<_>>>()?;
+        let rows = slices.iter().map(|slice| slice.rows).sum();
         let schema = scan.schema();
         let batch = if batches.is_empty() { RecordBatch::new_empty(schema) } else { concat_batches(&schema, &batches).ok()? };
         Some(Sample { kept: vec![true; rows], batch, total })
@@ -88,32 +106,17 @@ impl Sample {
         let source = scan.data_source().downcast_ref::<MemorySourceConfig>()?;
         let batches: Vec<&RecordBatch> = source.partitions().iter().flatten().filter(|batch| batch.num_rows() > 0).collect();
         let total: usize = batches.iter().map(|batch| batch.num_rows()).sum();
-        let mut slices: Vec<(usize, usize, usize)> = vec![];
-        for slice in 0..SLICES {
-            // The first and the last rows are among them.
-            let mut first = total.saturating_sub(SLICE_ROWS) * slice / (SLICES - 1);
-            let batch = batches.iter().position(|batch| {
-                let is_here = first < batch.num_rows();
-                if !is_here {
-                    first -= batch.num_rows();
-                }
-                is_here
-            });
-            let Some(batch) = batch else { continue };
-            let rows = SLICE_ROWS.min(batches[batch].num_rows() - first);
-            if !slices.contains(&(batch, first, rows)) {
-                slices.push((batch, first, rows));
-            }
-        }
+        let sizes: Vec<usize> = batches.iter().map(|batch| batch.num_rows()).collect();
+        let slices = slices(&sizes);
         let schema = plan.schema();
         let columns: Vec<usize> = match source.projection() {
             Some(projection) => projection.to_vec(),
             None => (0..schema.fields().len()).collect(),
         };
-        let rows = slices.iter().map(|(_, _, rows)| rows).sum();
+        let rows = slices.iter().map(|slice| slice.rows).sum();
         let columns = columns.iter().map(|column| {
             let parts: Vec<ArrayRef> =
-                slices.iter().map(|(batch, first, rows)| batches[*batch].column(*column).slice(*first, *rows)).collect();
+                slices.iter().map(|slice| batches[slice.part].column(*column).slice(slice.first, slice.rows)).collect();
             match parts.as_slice() {
                 [] => None,
                 parts => concat(&parts.iter().map(|part| &**part).collect::<Vec<&dyn Array>>()).ok(),
@@ -189,4 +192,25 @@ fn batch_of(schema: Arc<Schema>, columns: Vec<ArrayRef>, rows: usize) -> Option<
 /// An expression over the sample. One that fails, or knows its value only later, tells nothing.
 fn column(expr: &Arc<dyn PhysicalExpr>, batch: &RecordBatch) -> Option<ArrayRef> {
     expr.evaluate(batch).and_then(|value| value.into_array(batch.num_rows())).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_tables_are_sampled_whole_and_no_row_twice() {
+        let slice = |part, first, rows| Slice { part, first, rows };
+        assert_eq!(slices(&[]), vec![]);
+        assert_eq!(slices(&[3, 0, 2]), vec![slice(0, 0, 3), slice(2, 0, 2)]);
+        assert_eq!(slices(&[4000, 96]), vec![slice(0, 0, 4000), slice(1, 0, 96)]);
+        for sizes in [vec![4097], vec![100_000, 3, 100_000], vec![1000; 9]] {
+            let taken = slices(&sizes);
+            let first_of = |part: usize| sizes[..part].iter().sum::<usize>();
+            let places: Vec<(usize, usize)> = taken.iter().map(|slice| (first_of(slice.part) + slice.first, slice.rows)).collect();
+            assert_eq!((places.len(), places[0].0), (SLICES, 0));
+            assert!(places.windows(2).all(|pair| pair[0].0 + pair[0].1 <= pair[1].0), "{places:?}");
+            assert!(taken.iter().all(|slice| slice.first + slice.rows <= sizes[slice.part]), "{taken:?}");
+        }
+    }
 }
