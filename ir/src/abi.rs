@@ -300,6 +300,9 @@ pub const fn entry_number(buffer: usize, row: usize) -> Option<u32> {
 /// it is a group once the key stands in it, which whoever accumulates a row into it writes. Entries behind those are found by the slots. A table is spread between two morsels only, and only if
 /// it may be ([`crate::layout::may_spread`]).
 ///
+/// Between two morsels the runtime may also have every look-up fail: the entries are **loose** then, several may be of one group, and merging puts those together.
+/// So nobody holds the place of an entry from one morsel to the next, but of tables that have a front or calls, which are never loose.
+///
 /// A slot is 0, or holds the byte offset of an entry from `entries` in its low 48 bits (never 0: the first stride is left free) and the
 /// high 16 bits of the entry's hash in its high 16 bits. The first slot of hash *h* is `h & mask`; look on at the next slot
 /// (wrapping) until an empty one.

@@ -109,17 +109,6 @@ fn tree(plans: &[Option<Plan>], set: Leaves) -> Option<Tree> {
     }
 }
 
-/// What it costs that `rows` rows look up in a table of `built` rows.
-fn probing(graph: &Graph, pairs: &[(Col, Col)], built: f64, rows: f64, matches: f64) -> f64 {
-    let found = if built <= CACHED_ROWS { PROBE_CACHED } else { PROBE_MISSING };
-    let is_number = |col: &Col| graph.leaves[col.leaf].plan.schema().field(col.column).data_type().is_integer();
-    match pairs {
-        // A bitmap of the numbers, or the table's own elements, tells of those without a match.
-        [(a, _)] if is_number(a) => rows * PROBE_CACHED + matches.min(rows) * (found - PROBE_CACHED),
-        _ => rows * found,
-    }
-}
-
 /// The columns of two sides that must be equal: one pair for each class that both have.
 pub(super) fn key_pairs(graph: &Graph, build: Leaves, probe: Leaves) -> Vec<(Col, Col)> {
     let of = |class: &[Col], leaves: Leaves| {
@@ -138,6 +127,8 @@ struct Statistics {
     read: Vec<f64>,
     /// By class and member: different values.
     distinct: Vec<Vec<f64>>,
+    /// By class: whether its columns, which are of one type, are integers.
+    numbers: Vec<bool>,
 }
 
 impl Statistics {
@@ -147,6 +138,7 @@ impl Statistics {
             rows: estimates.iter().map(|estimate| estimate.rows).collect(),
             read: estimates.iter().map(|estimate| estimate.read).collect(),
             distinct: graph.classes.iter().map(of_class).collect(),
+            numbers: graph.classes.iter().map(|class| class.first().is_some_and(|col| is_number(graph, col))).collect(),
         }
     }
 
@@ -188,8 +180,19 @@ impl Statistics {
             Some(side) if side == build => matches.min(p.rows),
             Some(_) => matches.min(b.rows),
         };
-        let cost = b.cost + p.cost + b.rows * BUILD + probing(graph, &pairs, b.rows, p.rows, matches) + rows * PASS;
+        let cost = b.cost + p.cost + b.rows * BUILD + self.probing(graph, &pairs, (b.rows, p.rows), matches) + rows * PASS;
         Some(Plan { cost, rows, sides: Some((build, probe)) })
+    }
+
+    /// What it costs that rows look up in a table; `sides`: rows of the table, and those.
+    fn probing(&self, graph: &Graph, pairs: &[(Col, Col)], (built, rows): (f64, f64), matches: f64) -> f64 {
+        let found = if built <= CACHED_ROWS { PROBE_CACHED } else { PROBE_MISSING };
+        let is_number = |col: &Col| graph.classes.iter().zip(&self.numbers).any(|(class, number)| *number && class.contains(col));
+        match pairs {
+            // A bitmap of the numbers, or the table's own elements, tells of those without a match.
+            [(col, _)] if is_number(col) => rows * PROBE_CACHED + matches.min(rows) * (found - PROBE_CACHED),
+            _ => rows * found,
+        }
     }
 
     /// The share of all pairs of rows that match.
@@ -205,4 +208,8 @@ impl Statistics {
         };
         1.0 / combinations(&|pair| pair.0).min(combinations(&|pair| pair.1))
     }
+}
+
+fn is_number(graph: &Graph, col: &Col) -> bool {
+    graph.leaves[col.leaf].plan.schema().field(col.column).data_type().is_integer()
 }
