@@ -136,7 +136,7 @@ pub struct OpaqueDecl {
     pub result: Type,
 }
 
-/// An aggregate function that the host computes, for all groups of a table at once. See [`CallDecl`].
+/// An aggregate function that the host computes, for all groups of a table at once. See [`crate::states::CallDecl`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct AggregateDecl {
     /// Shown in dumps.
