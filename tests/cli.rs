@@ -268,3 +268,36 @@ fn bench_reads_queries_of_a_folder() {
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stdout).contains("FAILED q3 compiled"), "{}", text(&output.stdout));
 }
+
+#[test]
+fn bench_measures_several_numbers_of_threads_side_by_side() {
+    let folder = Folder::new("cli-threads");
+    tables(&folder);
+    let query = folder.file("groups.sql", "SELECT id % 2 AS k, count(*) AS n FROM people GROUP BY id % 2");
+    let json = folder.0.join("out.jsonl");
+    let bench = ["bench", "--queries", path(&query), "--data", path(&folder.0), "--modes", "compiled,off", "--runs", "2"];
+    let measure = |more: &[&str]| printed(&[&bench[..], more].concat());
+    let table = measure(&["--threads", "1,3", "--json", path(&json)]);
+    let header = table.lines().next().expect("there is a header");
+    let cells: Vec<&str> = header.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
+    assert_eq!(cells[1..5], ["compiled/1 ms", "compiled/3 ms", "off/1 ms", "off/3 ms"], "{table}");
+    assert_eq!(cells[5..8], ["vs compiled/1", "vs off/1", "vs off/3"], "{table}");
+    let lines = fs::read_to_string(&json).expect("the file was written");
+    let found: Vec<(&str, &str)> = lines
+        .lines()
+        .map(|line| (if line.contains("\"threads\":3") { "3" } else { "1" }, if line.contains("\"off\"") { "off" } else { "compiled" }))
+        .collect();
+    assert_eq!(found, [("1", "compiled"), ("3", "compiled"), ("1", "off"), ("3", "off")]);
+    let compared = printed(&["bench", "compare", path(&json), path(&json)]);
+    for group in ["groups, memory, 1 threads compiled", "groups, memory, 3 threads off"] {
+        assert!(compared.contains(group), "{compared}");
+    }
+    let one = folder.0.join("one.jsonl");
+    measure(&["--threads", "1", "--json", path(&one)]);
+    // Only what ran with one thread is in both.
+    let compared = printed(&["bench", "compare", path(&one), path(&json)]);
+    assert!(compared.contains("only in B: groups compiled with 3 threads, groups off with 3 threads"), "{compared}");
+    let fails_with = |more: &[&str], part: &str| fails(&[&bench[..], more].concat(), part);
+    fails_with(&["--threads", "2,2"], "names 2 twice");
+    fails_with(&["--threads", "1,2", "--report", path(&folder.0)], "--report");
+}

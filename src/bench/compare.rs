@@ -16,11 +16,16 @@ use crate::cli::output;
 
 /// Compares two files. `Ok(false)`: something became slower, and that was to be a failure.
 pub fn main(arguments: &CompareArguments) -> Result<bool, Failure> {
-    let (a, b) = (read(&arguments.a)?, read(&arguments.b)?);
-    let comparison = Comparison::of(&a, &b, arguments.threshold);
+    let (mut a, mut b) = (read(&arguments.a)?, read(&arguments.b)?);
+    let warnings = warnings(&a, &b);
+    if !has_several_threads(&a) && !has_several_threads(&b) {
+        // Then what ran with one number of threads may be compared with what ran with another: a note says so.
+        a.iter_mut().chain(&mut b).for_each(|record| record.subject.threads = None);
+    }
+    let comparison = Comparison { warnings, ..Comparison::of(&a, &b, arguments.threshold) };
     if comparison.pairs.is_empty() {
         return Err(Failure::new(format!(
-            "{} and {} have no query in common: suite, size, storage, query and mode must be the same",
+            "{} and {} have no query in common: suite, size, storage, query and mode must be the same, and the threads where a file has several numbers of them",
             arguments.a.display(),
             arguments.b.display()
         )));
@@ -52,8 +57,11 @@ fn read(path: &Path) -> Result<Vec<Record>, Failure> {
 
 /// Whether two measurements are of the same thing.
 fn same(a: &Record, b: &Record) -> bool {
-    let of = |record: &Record| (record.subject.scale, record.subject.table_rows);
-    a.query == b.query && a.mode == b.mode && a.subject.suite == b.subject.suite && a.subject.storage == b.subject.storage && of(a) == of(b)
+    a.query == b.query && a.mode == b.mode && a.subject == b.subject
+}
+
+fn has_several_threads(records: &[Record]) -> bool {
+    records.windows(2).any(|pair| pair[0].subject.threads != pair[1].subject.threads)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -118,7 +126,7 @@ impl<'a> Comparison<'a> {
         let without = |of: &'a [Record], other: &[Record]| -> Vec<&'a Record> {
             of.iter().filter(|one| !other.iter().any(|two| same(one, two))).collect()
         };
-        Comparison { threshold, means, only_a: without(a, b), only_b: without(b, a), warnings: warnings(a, b), pairs }
+        Comparison { threshold, means, only_a: without(a, b), only_b: without(b, a), warnings: vec![], pairs }
     }
 
     fn has(&self, verdict: Verdict) -> bool {
@@ -157,7 +165,8 @@ impl<'a> Comparison<'a> {
         }
         for (file, only) in [("A", &self.only_a), ("B", &self.only_b)] {
             if !only.is_empty() {
-                let names: Vec<String> = only.iter().map(|record| format!("{} {}", record.query, record.mode)).collect();
+                let names: Vec<String> =
+                    only.iter().map(|record| format!("{} {}{}", record.query, record.mode, with_threads(record))).collect();
                 let _ = writeln!(text, "only in {file}: {}", names.join(", "));
             }
         }
@@ -173,7 +182,7 @@ impl<'a> Comparison<'a> {
             .map(|pair| {
                 json!({
                     "suite": pair.a.subject.suite, "scale": pair.a.subject.scale, "table_rows": pair.a.subject.table_rows,
-                    "storage": pair.a.subject.storage, "q": pair.a.query, "mode": pair.a.mode.to_string(), "a": spread(pair.a.spread),
+                    "storage": pair.a.subject.storage, "threads": pair.a.subject.threads, "q": pair.a.query, "mode": pair.a.mode.to_string(), "a": spread(pair.a.spread),
                     "b": spread(pair.b.spread), "ratio": pair.ratio, "verdict": pair.verdict.to_string(), "answers_differ": pair.differs,
                 })
             })
@@ -189,7 +198,10 @@ impl<'a> Comparison<'a> {
             })
             .collect();
         let only = |records: &[&Record]| -> Vec<Value> {
-            records.iter().map(|record| json!({ "q": record.query, "mode": record.mode.to_string() })).collect()
+            records
+                .iter()
+                .map(|record| json!({ "q": record.query, "mode": record.mode.to_string(), "threads": record.subject.threads }))
+                .collect()
         };
         json!({
             "schema": "stagefuse-bench-comparison", "version": 1, "rule": self.rule(), "threshold_percent": self.threshold,
@@ -222,16 +234,22 @@ fn verdict(a: Spread, b: Spread, threshold: f64) -> Verdict {
     }
 }
 
-/// Suite, size and storage.
+/// The number of threads, where a file has several.
+fn with_threads(record: &Record) -> String {
+    record.subject.threads.map(|threads| format!(" with {threads} threads")).unwrap_or_default()
+}
+
+/// Suite, size and storage, and threads where a file has several numbers of them.
 fn name_of(record: &Record) -> String {
     let subject = &record.subject;
     let size = subject.size().map(|size| format!(", {size}")).unwrap_or_default();
-    format!("{}{size}, {}", subject.suite, subject.storage)
+    let threads = subject.threads.map(|threads| format!(", {threads} threads")).unwrap_or_default();
+    format!("{}{size}, {}{threads}", subject.suite, subject.storage)
 }
 
 fn name_of_pair(pair: &Pair<'_>) -> String {
     let size = pair.a.subject.size().map(|size| format!(" at {size}")).unwrap_or_default();
-    format!("{} {}{size} {:.2}x", pair.a.query, pair.a.mode, pair.ratio)
+    format!("{} {}{size}{} {:.2}x", pair.a.query, pair.a.mode, with_threads(pair.a), pair.ratio)
 }
 
 fn means(pairs: &[Pair<'_>], threshold: f64) -> Vec<Mean> {

@@ -1,12 +1,13 @@
-//! Measures one query in every mode.
+//! Measures one query on every side: in each mode, with each number of threads.
 
 use std::time::Duration;
 
 use stagefuse::Session;
+use tokio::runtime::Handle;
 
+use super::cpu;
 use super::digest::{self, Digest};
-use super::{Sessions, cpu};
-use crate::cli::arguments::Mode;
+use super::sides::{Side, Sides};
 use crate::cli::engine::{self, Compilation};
 use crate::cli::failure::Failure;
 use crate::cli::statements::without_limit;
@@ -20,12 +21,12 @@ pub struct Query {
 /// What was measured of a query.
 pub struct Measured {
     pub query: String,
-    pub modes: Vec<(Mode, Result<Measurement, Failure>)>,
+    pub sides: Vec<(Side, Result<Measurement, Failure>)>,
     /// The answers differ because the query's LIMIT may cut where it likes: without it, they are the same.
     pub cut: bool,
 }
 
-/// What was measured of a query in one mode.
+/// What was measured of a query on one side.
 pub struct Measurement {
     pub digest: Digest,
     pub first: Duration,
@@ -80,64 +81,64 @@ impl Measurement {
     }
 }
 
-/// Warms every mode up, then runs them in turn: what disturbs the machine for a while disturbs all of them.
-pub async fn query(sessions: &Sessions, query: &Query, modes: &[Mode], runs: u32) -> Measured {
-    let mut measured = Measured { query: query.name.clone(), modes: vec![], cut: false };
-    for &mode in modes {
-        let result = match sessions.of(mode) {
-            Ok(session) => first(session, query).await,
+/// Warms every side up, then runs them in turn: what disturbs the machine for a while disturbs all of them.
+pub async fn query(sides: &Sides, query: &Query, runs: u32) -> Measured {
+    let mut measured = Measured { query: query.name.clone(), sides: vec![], cut: false };
+    for side in sides.all() {
+        let result = match sides.of(side) {
+            Ok(of) => first(of, query).await,
             Err(failure) => Err(failure),
         };
-        measured.modes.push((mode, result));
+        measured.sides.push((side, result));
     }
     for _ in 0..runs {
-        for (mode, result) in &mut measured.modes {
+        for (side, result) in &mut measured.sides {
             if let Ok(measurement) = result
-                && let Ok(session) = sessions.of(*mode)
-                && let Err(failure) = again(session, query, measurement).await
+                && let Ok(of) = sides.of(*side)
+                && let Err(failure) = again(of, query, measurement).await
             {
                 *result = Err(failure);
             }
         }
     }
-    for (_, result) in &mut measured.modes {
+    for (_, result) in &mut measured.sides {
         if let Ok(measurement) = result {
             measurement.runs.sort_by_key(|run| run.time);
         }
     }
     if differ(&measured) {
-        measured.cut = agree_without_limit(sessions, query, &measured).await;
+        measured.cut = agree_without_limit(sides, query, &measured).await;
     }
     measured
 }
 
 /// Whether answers differ, though not in their number of rows.
 fn differ(measured: &Measured) -> bool {
-    let answers: Vec<&Measurement> = measured.modes.iter().filter_map(|(_, result)| result.as_ref().ok()).collect();
+    let answers: Vec<&Measurement> = measured.sides.iter().filter_map(|(_, result)| result.as_ref().ok()).collect();
     let Some(one) = answers.first() else { return false };
     answers.iter().all(|answer| answer.digest.rows == one.digest.rows)
         && answers.iter().any(|answer| answer.unstable || answer.digest != one.digest)
 }
 
-/// Runs the query once more in every mode, without the LIMIT of its last statement. `false` where it has none.
-async fn agree_without_limit(sessions: &Sessions, query: &Query, measured: &Measured) -> bool {
+/// Runs the query once more on every side, without the LIMIT of its last statement. `false` where it has none.
+async fn agree_without_limit(sides: &Sides, query: &Query, measured: &Measured) -> bool {
     let Ok(mut statements) = query.statements() else { return false };
     let Some(last) = statements.last_mut() else { return false };
     let Some(unlimited) = without_limit(last) else { return false };
     *last = unlimited;
     let mut answers = vec![];
-    for (mode, _) in &measured.modes {
+    for (side, _) in &measured.sides {
         let answer = async {
-            let session = sessions.of(*mode)?;
-            Ok::<_, Failure>(digest::of(&engine::run_timed(session, &statements).await?.batches)?)
+            let (session, workers) = sides.of(*side)?;
+            Ok::<_, Failure>(digest::of(&engine::run_timed(workers, session, &statements).await?.batches)?)
         };
         answers.push(answer.await.ok());
     }
     answers.first().is_some_and(|one| one.is_some() && answers.iter().all(|answer| answer == one))
 }
 
-async fn first(session: &Session, query: &Query) -> Result<Measurement, Failure> {
-    let timed = engine::run_timed(session, &query.statements()?).await;
+async fn first((session, workers): (&Session, &Handle), query: &Query) -> Result<Measurement, Failure> {
+    let timed = engine::run_timed(workers, session, &query.statements()?).await;
     if timed.is_err() {
         tidy(session, query).await;
     }
@@ -151,10 +152,10 @@ async fn first(session: &Session, query: &Query) -> Result<Measurement, Failure>
     })
 }
 
-async fn again(session: &Session, query: &Query, measurement: &mut Measurement) -> Result<(), Failure> {
+async fn again((session, workers): (&Session, &Handle), query: &Query, measurement: &mut Measurement) -> Result<(), Failure> {
     let statements = query.statements()?;
     let before = cpu::time();
-    let timed = engine::run_timed(session, &statements).await?;
+    let timed = engine::run_timed(workers, session, &statements).await?;
     let cpu = cpu::time().saturating_sub(before);
     measurement.compilation.of_stages = timed.compilation.of_stages;
     measurement.runs.push(Run {

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use arrow::array::{Float64Array, Int64Array, RecordBatch};
 use arrow::error::ArrowError;
 
+use super::load;
 use super::measure::{self, Query};
 use super::report::Report;
+use super::sides::{Runtimes, Side, Sides};
 use super::sink::Sink;
-use super::{Sessions, load};
 use crate::cli::arguments::{BenchArguments, Mode};
 use crate::cli::failure::Failure;
-use crate::cli::{engine, output, runtime};
+use crate::cli::{engine, output};
 
 const BATCH_ROWS: u64 = 8192;
 const DIM_ROWS: u64 = 10_000;
@@ -41,39 +42,42 @@ pub fn main(arguments: &BenchArguments) -> Result<bool, Failure> {
     }
     let mut sink = Sink::open(arguments)?;
     for rows in &arguments.rows {
-        runtime(Some(usize::from(arguments.threads)))?.block_on(of_rows(*rows, arguments, &mut sink))?;
+        let runtimes = Runtimes::start(&arguments.threads)?;
+        runtimes.widest().block_on(of_rows(*rows, &runtimes, arguments, &mut sink))?;
     }
     sink.close("micro")
 }
 
-async fn of_rows(rows: u64, arguments: &BenchArguments, sink: &mut Sink<'_>) -> Result<(), Failure> {
-    let threads = usize::from(arguments.threads);
-    let plain = engine::open(Some(threads));
-    let (facts, dim) = (facts(rows, threads)?, dim()?);
+async fn of_rows(rows: u64, runtimes: &Runtimes, arguments: &BenchArguments, sink: &mut Sink<'_>) -> Result<(), Failure> {
+    let threads = runtimes.threads();
+    let plain = engine::open(Some(usize::from(threads)));
+    let (facts, dim) = (facts(rows, usize::from(threads))?, dim()?);
     load::register(plain.context(), "facts", facts[0][0].schema(), facts)?;
     load::register(plain.context(), "dim", dim.schema(), vec![vec![dim]])?;
-    let sessions = Sessions::over(&plain, arguments).await?;
-    sink.settings(sessions.of(arguments.modes[0])?).await?;
+    let sides = Sides::over(&plain, runtimes, arguments).await?;
+    if let Some(session) = sides.any() {
+        sink.settings(session).await?;
+    }
     let mut subject = sink.subject("micro");
     subject.table_rows = Some(rows);
-    let mut report = Report::new(subject, arguments);
+    let mut report = Report::new(subject, &sides, arguments.stages);
     let mut text = format!("{:<16}", "ns/row");
-    for mode in &arguments.modes {
-        let _ = write!(text, "{:>14}", mode.to_string());
+    for side in sides.all() {
+        let _ = write!(text, "{:>16}", sides.name(side));
     }
     text.push('\n');
     for (name, sql) in COMPARISONS.iter().filter(|(name, _)| arguments.only.is_empty() || arguments.only.iter().any(|only| only == name)) {
         output::complain(name);
         let query = Query { name: (*name).to_owned(), text: (*sql).to_owned() };
-        let measured = measure::query(&sessions, &query, &arguments.modes, arguments.runs).await;
+        let measured = measure::query(&sides, &query, arguments.runs).await;
         let _ = write!(text, "{name:<16}");
-        for (_, result) in &measured.modes {
+        for (_, result) in &measured.sides {
             let _ = match result {
-                Ok(of) => write!(text, "{:>14.2}", of.median().as_secs_f64() * 1e9 / rows as f64),
-                Err(_) => write!(text, "{:>14}", "failed"),
+                Ok(of) => write!(text, "{:>16.2}", of.median().as_secs_f64() * 1e9 / rows as f64),
+                Err(_) => write!(text, "{:>16}", "failed"),
             };
         }
-        if let (Some(compiled), Some(off)) = (median(&measured, Mode::Compiled), median(&measured, Mode::Off)) {
+        if let (Some(compiled), Some(off)) = (median(&measured, Mode::Compiled, threads), median(&measured, Mode::Off, threads)) {
             let _ = write!(text, "  {:.2}x", off / compiled.max(1e-9));
         }
         text.push('\n');
@@ -84,8 +88,8 @@ async fn of_rows(rows: u64, arguments: &BenchArguments, sink: &mut Sink<'_>) -> 
     output::print(&text)
 }
 
-fn median(measured: &measure::Measured, wanted: Mode) -> Option<f64> {
-    let (_, result) = measured.modes.iter().find(|(mode, _)| *mode == wanted)?;
+fn median(measured: &measure::Measured, mode: Mode, threads: u16) -> Option<f64> {
+    let (_, result) = measured.sides.iter().find(|(side, _)| *side == Side { mode, threads })?;
     Some(result.as_ref().ok()?.median().as_secs_f64())
 }
 

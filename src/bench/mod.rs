@@ -12,20 +12,20 @@ mod page;
 mod pictures;
 mod record;
 mod report;
+mod sides;
 mod sink;
 mod tpch;
 
 use std::path::{Path, PathBuf};
 
-use stagefuse::Session;
-
 use crate::cli::arguments::{BenchArguments, BenchCommand, Mode, Storage, Suite, Tables};
 use crate::cli::failure::Failure;
-use crate::cli::{engine, output, runtime, statements, tables};
+use crate::cli::{engine, output, statements, tables};
 use data::Source;
 use measure::Query;
 use record::Subject;
 use report::Report;
+use sides::{Runtimes, Sides};
 use sink::Sink;
 
 /// Runs a suite, or compares two measurements. `Ok(false)`: some query was wrong, failed or became slower, and was shown.
@@ -35,6 +35,9 @@ pub fn main(arguments: &BenchArguments) -> Result<bool, Failure> {
     }
     if arguments.modes.is_empty() {
         return Err(Failure::new("--modes names no mode"));
+    }
+    if arguments.report.is_some() && arguments.threads.len() > 1 {
+        return Err(Failure::new("the charts of --report are of one number of threads: name one, or leave out --report"));
     }
     if arguments.suite == Some(Suite::Micro) {
         return micro::main(arguments);
@@ -68,8 +71,9 @@ pub fn main(arguments: &BenchArguments) -> Result<bool, Failure> {
         if arguments.scale.len() > 1 {
             output::complain(&format!("scale {scale}"));
         }
-        let measure = of_scale(*scale, subject, source, &queries, arguments, &mut sink);
-        let text = runtime(Some(usize::from(arguments.threads)))?.block_on(measure)?;
+        let runtimes = Runtimes::start(&arguments.threads)?;
+        let measure = of_scale(*scale, subject, source, &queries, &runtimes, arguments, &mut sink);
+        let text = runtimes.widest().block_on(measure)?;
         if arguments.scale.len() > 1 {
             output::line(&format!("scale {scale}"))?;
         }
@@ -84,10 +88,11 @@ async fn of_scale(
     subject: Subject,
     source: Option<Source>,
     queries: &[Query],
+    runtimes: &Runtimes,
     arguments: &BenchArguments,
     sink: &mut Sink<'_>,
 ) -> Result<String, Failure> {
-    let threads = usize::from(arguments.threads);
+    let threads = usize::from(runtimes.threads());
     let plain = engine::open(Some(threads));
     let context = plain.context();
     let files = || tables::named(arguments.data.as_deref(), &arguments.table);
@@ -107,66 +112,18 @@ async fn of_scale(
         }
         _ => tables::register(context, arguments.data.as_deref(), &arguments.table).await.map(|()| None)?,
     };
-    let sessions = Sessions::over(&plain, arguments).await?;
-    if let Some((_, session)) = sessions.0.first() {
+    let sides = Sides::over(&plain, runtimes, arguments).await?;
+    if let Some(session) = sides.any() {
         sink.settings(session).await?;
     }
-    let mut report = Report::new(subject, arguments);
+    let mut report = Report::new(subject, &sides, arguments.stages);
     for (index, query) in queries.iter().enumerate() {
         output::complain(&format!("[{}/{}] {}", index + 1, queries.len(), query.name));
-        let measured = measure::query(&sessions, query, &arguments.modes, arguments.runs).await;
+        let measured = measure::query(&sides, query, arguments.runs).await;
         sink.take(report.add(measured))?;
     }
     sink.wrong(report.wrong());
     Ok(report.text())
-}
-
-/// The sessions that modes run in, one each; each engine has the tables in its own format.
-struct Sessions(Vec<(Mode, Session)>);
-
-impl Sessions {
-    /// Sessions over the tables of `plain`: `off` reads them as they are, and so does every mode where tables are not held compact.
-    async fn over(plain: &Session, arguments: &BenchArguments) -> Result<Sessions, Failure> {
-        let compact = arguments.tables == Tables::Compact && arguments.storage == Storage::Memory;
-        let mut sessions: Vec<(Mode, Session)> = vec![];
-        for &mode in &arguments.modes {
-            let session = engine::open(Some(usize::from(arguments.threads)));
-            engine::set_mode(&session, mode).await?;
-            for setting in &arguments.settings {
-                let (name, value) =
-                    setting.split_once('=').ok_or_else(|| Failure::new(format!("--set takes NAME=VALUE, not {setting}")))?;
-                engine::run(&session, &format!("SET {name} = '{}'", value.replace('\'', "''"))).await?;
-            }
-            sessions.push((mode, session));
-        }
-        for table in load::tables(plain.context()).await? {
-            let mut cached = None;
-            for (mode, session) in &sessions {
-                match &cached {
-                    _ if !compact || *mode == Mode::Off => load::copy(plain.context(), session.context(), &table).await?,
-                    Some(cached) => load::register_cached(session.context(), &table, cached)?,
-                    None => {
-                        load::copy(plain.context(), session.context(), &table).await?;
-                        let start = std::time::Instant::now();
-                        let made = session.cache_table(&table).await?;
-                        output::complain(&format!("cached {table}: {} MB, {:.1} s", made.bytes() >> 20, start.elapsed().as_secs_f64()));
-                        cached = Some(made);
-                    }
-                }
-            }
-            if compact && !arguments.modes.contains(&Mode::Off) {
-                // Nobody reads the Arrow arrays any more.
-                plain.context().deregister_table(table.as_str())?;
-            }
-        }
-        Ok(Sessions(sessions))
-    }
-
-    /// The session of a mode that is measured.
-    fn of(&self, mode: Mode) -> Result<&Session, Failure> {
-        let found = self.0.iter().find(|(other, _)| *other == mode);
-        found.map(|(_, session)| session).ok_or_else(|| Failure::new(format!("mode {mode} is not measured")))
-    }
 }
 
 fn suite_name(queries: &Path) -> Result<String, Failure> {

@@ -92,10 +92,15 @@ impl Page<'_> {
         format!(
             "{}, the same answers checked; {sizes}{} threads; {} of each query after a warm-up, in turn; {}",
             modes.join(" against "),
-            self.arguments.threads,
+            self.threads(),
             self.runs(),
             machine::processor()
         )
+    }
+
+    fn threads(&self) -> String {
+        let threads: Vec<String> = self.arguments.threads.iter().map(u16::to_string).collect();
+        threads.join(", ")
     }
 
     fn runs(&self) -> String {
@@ -132,7 +137,7 @@ impl Page<'_> {
             Tables::Arrow => "Arrow arrays",
         };
         let mut facts = vec![
-            ("Threads and partitions".to_owned(), of.threads.to_string()),
+            ("Threads and partitions".to_owned(), self.threads()),
             ("Runs".to_owned(), of.runs.to_string()),
             ("Storage".to_owned(), of.storage.to_string()),
             ("Tables in memory".to_owned(), tables.to_owned()),

@@ -1,4 +1,4 @@
-//! One line of `bench --json`: what was measured of a query in one mode. Written here, and read again by `bench compare`.
+//! One line of `bench --json`: what was measured of a query in one mode, with one number of threads. Written here, and read again by `bench compare`.
 
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use stagefuse::RowsProcessed;
 
 use super::machine;
 use super::measure::Measurement;
+use super::sides::Side;
 use crate::cli::arguments::Mode;
 
 /// What the queries of one run of a suite have in common.
@@ -19,6 +20,7 @@ pub struct Subject {
     /// Rows of the table of `micro`.
     pub table_rows: Option<u64>,
     pub storage: String,
+    /// Of one record; not known before it is made, and in files that were written before there was this field.
     pub threads: Option<u64>,
 }
 
@@ -92,14 +94,14 @@ impl Spread {
 }
 
 impl Record {
-    pub fn new(subject: &Subject, query: &str, mode: Mode, of: &Measurement) -> Record {
+    pub fn new(subject: &Subject, query: &str, side: Side, of: &Measurement) -> Record {
         let runs_ms: Vec<f64> = of.times().map(rounded).collect();
         let only = rounded(of.median());
         let spread = Spread::of(&runs_ms).unwrap_or(Spread { min: only, lower: only, median: only, upper: only, max: only });
         Record {
-            subject: subject.clone(),
+            subject: Subject { threads: Some(u64::from(side.threads)), ..subject.clone() },
             query: query.to_owned(),
-            mode,
+            mode: side.mode,
             rows: of.digest.rows as u64,
             digest: format!("{:016x}", of.digest.hash),
             first_ms: rounded(of.first),

@@ -36,15 +36,9 @@ impl<'a> Sink<'a> {
         Ok(Sink { arguments, json, records: vec![], wrong: vec![], load: machine::load(), settings: vec![] })
     }
 
-    /// What measurements of a suite have in common, without its size.
+    /// What measurements of a suite have in common, without its size and its threads.
     pub fn subject(&self, suite: &str) -> Subject {
-        Subject {
-            suite: suite.to_owned(),
-            scale: None,
-            table_rows: None,
-            storage: self.arguments.storage.to_string(),
-            threads: Some(u64::from(self.arguments.threads)),
-        }
+        Subject { suite: suite.to_owned(), scale: None, table_rows: None, storage: self.arguments.storage.to_string(), threads: None }
     }
 
     /// Notes the settings of the sessions; the mode is that of each measurement.

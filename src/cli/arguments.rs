@@ -124,9 +124,9 @@ pub struct BenchArguments {
     /// Measured runs of each query and mode, after a warm-up.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     pub runs: u32,
-    /// Worker threads, and partitions of the plans.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub threads: u16,
+    /// Worker threads, and partitions of the plans; several are measured in turn, side by side.
+    #[arg(long, default_value = "2", value_delimiter = ',', value_name = "THREADS,..", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Vec<u16>,
     /// Where the tables are while the queries run.
     #[arg(long, value_enum, default_value_t = Storage::Memory)]
     pub storage: Storage,

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use stagefuse::{EngineKind, RowsProcessed, Session, StageMetrics};
+use tokio::runtime::Handle;
 
 use super::arguments::{Mode, SessionArguments};
 use super::failure::Failure;
@@ -76,10 +77,10 @@ pub struct Timed {
 
 /// Runs statements and keeps the rows of the one that has columns; every statement counts in the times.
 ///
-/// In a task of the runtime's workers: a thread that only waits for them would move them about between the processors.
-pub async fn run_timed(session: &Session, statements: &[String]) -> Result<Timed, Failure> {
+/// In a task of the runtime's workers, those of `on`: a thread that only waits for them would move them about between the processors.
+pub async fn run_timed(on: &Handle, session: &Session, statements: &[String]) -> Result<Timed, Failure> {
     let (session, statements) = (session.clone(), statements.to_vec());
-    let timed = tokio::spawn(async move { run_here(&session, &statements).await }).await;
+    let timed = on.spawn(async move { run_here(&session, &statements).await }).await;
     timed.map_err(|error| Failure::new(error.to_string()))?
 }
 

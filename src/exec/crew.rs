@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::ThreadId;
 use std::time::{Duration, Instant};
 
 use datafusion::common::runtime::JoinSet;
@@ -46,12 +47,23 @@ struct Board {
 struct Work {
     /// Parts that nobody has begun.
     posted: VecDeque<Part>,
-    /// Workers that look out for one.
-    idle: usize,
+    /// Workers that look out for one, each with the thread where it did so last.
+    idle: Vec<(usize, ThreadId)>,
+    /// Workers so far that have looked out.
+    numbered: usize,
     /// Parts that are begun and not done.
     begun: usize,
     /// What the first part came to that did not succeed.
     failed: Option<Failed>,
+}
+
+impl Work {
+    /// Workers that will begin what is posted now. One that looked out on the caller's own thread is not among them: it comes to look again only when
+    /// that thread has nothing to do, which is when the caller's part is done.
+    fn ready(&self) -> usize {
+        let here = std::thread::current().id();
+        self.idle.iter().filter(|(_, thread)| *thread != here).count()
+    }
 }
 
 enum Failed {
@@ -78,7 +90,7 @@ impl Crew {
         let missing = {
             let mut work = self.board.work();
             work.posted.extend(parts);
-            work.posted.len().saturating_sub(work.idle)
+            work.posted.len().saturating_sub(work.ready())
         };
         for _ in 0..missing {
             self.workers.spawn(Arc::clone(&self.board).look_for_work());
@@ -149,17 +161,22 @@ impl Board {
 
     /// Whether something has been posted.
     async fn look_out(&self) -> bool {
-        self.work().idle += 1;
+        let number = {
+            let mut work = self.work();
+            work.numbered += 1;
+            work.numbered
+        };
         let start = Instant::now();
         loop {
             {
                 let mut work = self.work();
                 let is_over = start.elapsed() >= LOOK_OUT;
+                work.idle.retain(|(other, _)| *other != number);
                 if is_over || !work.posted.is_empty() {
                     // Whoever posts counts on those that look out: under the same lock, none of them has gone yet.
-                    work.idle -= 1;
                     return !work.posted.is_empty();
                 }
+                work.idle.push((number, std::thread::current().id()));
             }
             // Other tasks of the runtime go first.
             tokio::task::yield_now().await;
@@ -232,6 +249,37 @@ mod tests {
         .boxed();
         // From a thread of the runtime's, as queries are run.
         tokio::spawn(async { Crew::new(2).run(vec![other, own]).await }).await.unwrap().unwrap();
+    }
+
+    /// Also where the caller has come to wait on the thread of the worker that it counts on: the one that was waited for last wakes it there.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn others_begin_after_the_caller_has_slept() {
+        fn parts(pause: Duration) -> Vec<Part> {
+            let (tell, hear) = std::sync::mpsc::channel();
+            let other = async move {
+                std::thread::sleep(pause);
+                // Where there was a pause, nobody hears any more.
+                let _ = tell.send(());
+                Ok(())
+            };
+            let own = async move {
+                // With a pause the caller goes to sleep: the other part takes longer than it looks out for its end.
+                match hear.recv_timeout(Duration::from_secs(if pause.is_zero() { 20 } else { 0 })) {
+                    Err(_) if pause.is_zero() => Err(DataFusionError::Execution("nobody has begun the other part".to_string())),
+                    _ => Ok(()),
+                }
+            };
+            vec![other.boxed(), own.boxed()]
+        }
+        tokio::spawn(async {
+            let mut crew = Crew::new(2);
+            for _ in 0..20 {
+                crew.run(parts(20 * LOOK_OUT)).await.unwrap();
+                crew.run(parts(Duration::ZERO)).await.unwrap();
+            }
+        })
+        .await
+        .unwrap();
     }
 
     #[tokio::test]

@@ -67,7 +67,13 @@ impl Apart {
         if partition >= self.tables.len() {
             return Ok(GroupTable::empty(of.layout));
         }
-        let foreign = (0..self.tables.len()).map(|table| self.foreign(of, table)).collect::<Result<Vec<_>, Error>>()?;
+        // The own table first: whoever merges another partition at the same time begins with another table.
+        let tables = self.tables.len();
+        let mut foreign = vec![None; tables];
+        for table in (0..tables).map(|number| (partition + number) % tables) {
+            foreign[table] = Some(self.foreign(of, table)?);
+        }
+        let foreign: Vec<Arc<Foreign>> = foreign.into_iter().flatten().collect();
         let mut place = self.tables[partition].lock().unwrap_or_else(PoisonError::into_inner);
         let mut table = place.table.take().ok_or_else(|| Error::Internal(format!("partition {partition} is merged twice")))?;
         drop(place);
