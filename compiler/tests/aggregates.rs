@@ -210,8 +210,10 @@ fn run(
             }
         }
         drop(workers);
-        for part in 0..run.finish_parts(stage)? {
-            run.finish_part(stage, part)?;
+        while let parts @ 1.. = run.finish_parts(stage)? {
+            for part in 0..parts {
+                run.finish_part(stage, part)?;
+            }
         }
     }
     Ok(out)

@@ -83,8 +83,10 @@ fn run(program: &Arc<Program>, native: bool, hash_mask: u64, inputs: &[RecordBat
             }
         }
         drop(worker);
-        for part in 0..run.finish_parts(stage).expect("finishes") {
-            run.finish_part(stage, part).expect("finishes");
+        while let parts @ 1.. = run.finish_parts(stage).expect("finishes") {
+            for part in 0..parts {
+                run.finish_part(stage, part).expect("finishes");
+            }
         }
     }
     rows.sort();

@@ -163,6 +163,8 @@ pub struct Sizes {
     pub ordered_rows: usize,
     /// Rows of a part of a join table: 1 to 65,536.
     pub part_rows: usize,
+    /// Bytes of a join table's directory that a worker clears at a time, 1 or more.
+    pub clear_bytes: usize,
     /// Whether native stages and the interpreter take turns, morsel by morsel.
     pub alternate: bool,
     /// Whether stages count their rows and their time; not, to measure what that costs.
@@ -180,7 +182,8 @@ impl Default for Sizes {
             spread_rows: 2048,
             loose_rows: 4096,
             ordered_rows: 1024,
-            part_rows: 1 << 16,
+            part_rows: 1 << 14,
+            clear_bytes: 1 << 18,
             alternate: false,
             counted: true,
             hash_mask: HASH_ALL,
@@ -199,6 +202,7 @@ impl Sizes {
             loose_rows: 3,
             ordered_rows: 1,
             part_rows: 3,
+            clear_bytes: 16,
             alternate: true,
             counted: true,
             hash_mask: HASH_ALL,

@@ -135,7 +135,7 @@ impl Worker {
         };
         self.head.out = &raw mut *self.out().buffers.head;
         for join in &plan.probes {
-            let table = shared.joins[join.index()].get();
+            let table = shared.joins[join.index()].get().filter(|table| table.is_cleared());
             let table = table.ok_or_else(|| Error::Internal(format!("{join} is read before it is built")))?;
             self.joins[join.index()].table = &raw const table.head;
         }

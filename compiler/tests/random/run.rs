@@ -155,8 +155,10 @@ fn run(program: &Arc<Program>, way: &Way, inputs: &[RecordBatch]) -> Result<Vec<
                 }
                 out.extend(worker.take_output());
             }
-            for part in 0..run.finish_parts(stage)? {
-                run.finish_part(stage, part)?;
+            while let parts @ 1.. = run.finish_parts(stage)? {
+                for part in 0..parts {
+                    run.finish_part(stage, part)?;
+                }
             }
         }
         Ok(out)

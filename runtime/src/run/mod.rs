@@ -376,17 +376,17 @@ impl Run {
         }
         let mut pool = self.pool.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         match &self.shared.program.stages[stage].sink {
-            Sink::Build { join, .. } if self.shared.joins[join.index()].get().is_some() => Ok(0),
             Sink::Build { join, .. } => {
+                if let Some(table) = self.shared.joins[join.index()].get() {
+                    return table.round();
+                }
                 let rows = pool.iter_mut().filter_map(|worker| worker.take_rows(join.index())).map(|rows| *rows).collect();
                 let layout = &self.shared.join_layouts[join.index()];
                 let table = Box::new(JoinTable::new(&self.shared.program.joins[*join], layout, rows, &self.shared.memory)?);
-                let parts = table.parts();
-                let total: usize = (0..parts).map(|part| table.part(part).1).sum();
+                let total: usize = (0..table.parts()).map(|part| table.part(part).1).sum();
                 state.rows_out.store(total as u64, Ordering::Relaxed);
                 // Nobody else has set it: the pool is locked.
-                let _ = self.shared.joins[join.index()].set(table);
-                Ok(parts)
+                self.shared.joins[join.index()].get_or_init(|| table).round()
             }
             Sink::Group { groups, .. } => {
                 let tables = pool.iter_mut().filter_map(|worker| worker.take_groups(groups.index())).map(|table| *table);
@@ -415,7 +415,7 @@ impl Run {
         if let Some(join) = self.shared.stages[stage.index()].builds {
             let table = self.shared.joins[join.index()].get();
             let table = table.ok_or_else(|| Error::Internal(format!("{join} has not been collected")))?;
-            table.link(part);
+            table.finish(part);
         }
         if let Some(sort) = self.shared.stages[stage.index()].sorts {
             self.shared.sorts[sort.index()].part(part)?;

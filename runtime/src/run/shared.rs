@@ -141,12 +141,13 @@ impl Shared {
         if partitions == 0 {
             return Err(Error::Internal("a run has one partition at least".into()));
         }
-        let Sizes { morsel_rows, first_slots, first_rows, part_rows, .. } = sizes;
+        let Sizes { morsel_rows, first_slots, first_rows, part_rows, clear_bytes, .. } = sizes;
         if !(1..=MAX_MORSEL_ROWS).contains(&morsel_rows)
             || !first_slots.is_power_of_two()
             || first_slots < 2
             || first_rows == 0
             || !(1..=1 << 16).contains(&part_rows)
+            || clear_bytes == 0
         {
             return Err(Error::Internal(format!("{sizes:?} are not sizes that a run can have")));
         }

@@ -1,7 +1,7 @@
 //! Join tables: the workers' rows, and what finds them: an array addressed by the key, or a directory of hashes (see [`JoinHead`]).
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use stagefuse_ir::JoinDecl;
 use stagefuse_ir::abi::{ENTRY_ROW_BITS, HASH_ALL, JoinHead, SLOT_ADDRESS, entry_number, join_tag, order_word};
@@ -10,6 +10,7 @@ use stagefuse_ir::layout::{JOIN_NEXT, RowLayout};
 use super::number::{Span, key_of, row_hash};
 use super::ordered;
 use super::rows::BuildRows;
+use super::zeros::Zeros;
 use crate::builtins::prefetch::ask_for;
 use crate::error::Error;
 use crate::memory::Memory;
@@ -26,14 +27,18 @@ const ROWS_AHEAD: usize = 16;
 /// Bits of a bitmap that costs next to nothing: few keys are most often a selection, too.
 const SMALL_FILTER: u64 = 1024;
 
+/// Parts of the directory that are cleared by whoever begins to finish the table.
+const FEW_PARTS: usize = 3;
+
 /// A join table whose rows are all there.
 #[derive(Debug)]
 pub(crate) struct JoinTable {
     pub(crate) head: JoinHead,
-    directory: Vec<AtomicU64>,
-    direct: Vec<AtomicU32>,
-    /// Words of the bitmap; empty where there is none.
-    bits: Vec<AtomicU64>,
+    directory: Zeros<AtomicU64>,
+    direct: Zeros<AtomicU32>,
+    /// Words of the bitmap; none where there is none.
+    bits: Zeros<AtomicU64>,
+    progress: Progress,
     _bases: Vec<u64>,
     rows: Vec<BuildRows>,
     /// Pieces of the rows: buffer, first row, number of rows.
@@ -44,10 +49,32 @@ pub(crate) struct JoinTable {
     hash_mask: u64,
 }
 
+/// How far a table is finished.
+#[derive(Debug, Default)]
+struct Progress {
+    round: AtomicU8,
+    /// Parts of the directory that somebody clears, or has.
+    claimed: AtomicUsize,
+    /// Those that are cleared.
+    cleared: AtomicUsize,
+}
+
 // SAFETY: the head's addresses are those of vectors that the table owns.
 unsafe impl Send for JoinTable {}
 // SAFETY: linking goes through atomics; after it rows change only in their matched bytes, which any number of workers set to 1.
 unsafe impl Sync for JoinTable {}
+
+/// Rounds in which a table is finished.
+mod round {
+    /// It has not been begun.
+    pub(super) const NONE: u8 = 0;
+    /// The directory is cleared.
+    pub(super) const CLEAR: u8 = 1;
+    /// Rows are linked.
+    pub(super) const LINK: u8 = 2;
+    /// All is done.
+    pub(super) const END: u8 = 3;
+}
 
 /// A join table of a run: there once its build side is done.
 pub(crate) type SharedJoin = OnceLock<Box<JoinTable>>;
@@ -61,9 +88,10 @@ impl JoinTable {
         let filter = if layout.numeric { filter_span(&rows, total) } else { None };
         let words = filter.map_or(0, |filter| filter.range.div_ceil(64) as usize);
         memory.grow(slots * 8 + elements * 4 + words * 8)?;
-        let bits = zeroed_slots(words);
-        let directory = zeroed_slots(slots);
-        let direct = zeroed_elements(elements);
+        let part_bytes = memory.sizes.clear_bytes;
+        let directory = Zeros::<AtomicU64>::new(slots, part_bytes);
+        let direct = Zeros::<AtomicU32>::new(elements, part_bytes);
+        let bits = Zeros::<AtomicU64>::new(words, part_bytes);
         let bases: Vec<u64> = rows.iter().map(|rows| rows.head.base as u64).collect();
         let none = Span { first: 0, range: 0 };
         let ordered = if span.is_none() && layout.numeric { ordered_span(&rows, layout, slots, total, memory) } else { None };
@@ -76,7 +104,7 @@ impl JoinTable {
             first,
             range,
             bases: bases.as_ptr(),
-            bits: if bits.is_empty() { std::ptr::null() } else { bits.as_ptr().cast() },
+            bits: if words == 0 { std::ptr::null() } else { bits.as_ptr().cast() },
             bits_first: filter.first,
             bits_range: filter.range,
             bytes: (slots * 8 + elements * 4 + total * layout.stride as usize) as u64,
@@ -91,7 +119,70 @@ impl JoinTable {
         let keys = if decl.null_equal { &[] } else { &layout.fields[..layout.keys] };
         let null_keys = keys.iter().filter_map(|field| field.valid).collect();
         let (layout, hash_mask) = (layout.clone(), memory.sizes.hash_mask);
-        Ok(JoinTable { head, directory, direct, bits, _bases: bases, rows, pieces, null_keys, layout, hash_mask })
+        let progress = Progress::default();
+        Ok(JoinTable { head, directory, direct, bits, progress, _bases: bases, rows, pieces, null_keys, layout, hash_mask })
+    }
+
+    /// Begins the next round of finishing the table, when all parts of the one before are done: how many parts it has, to be done by [`JoinTable::finish`], at
+    /// the same time or not. One without parts is the last.
+    pub(crate) fn round(&self) -> Result<usize, Error> {
+        let clears = self.clear_parts();
+        let is_small = clears <= FEW_PARTS;
+        if is_small {
+            // Others would come too late to help.
+            (0..clears).for_each(|_| self.clear());
+        }
+        let next = match self.progress.round.load(Ordering::Acquire) {
+            round::NONE if !is_small => round::CLEAR,
+            round::NONE | round::CLEAR => round::LINK,
+            _ => round::END,
+        };
+        if next == round::LINK && !self.is_cleared() {
+            return Err(Error::Internal("a join table is linked before it is cleared".into()));
+        }
+        self.progress.round.store(next, Ordering::Release);
+        Ok(match next {
+            round::CLEAR => clears,
+            round::LINK => self.parts(),
+            _ => 0,
+        })
+    }
+
+    /// Does a part of the round.
+    pub(crate) fn finish(&self, part: usize) {
+        match self.progress.round.load(Ordering::Acquire) {
+            round::CLEAR => self.clear(),
+            round::LINK => self.link(part),
+            _ => {}
+        }
+    }
+
+    /// Whether it can be probed: rows that are not linked are not found then.
+    pub(crate) fn is_cleared(&self) -> bool {
+        self.progress.cleared.load(Ordering::Acquire) >= self.clear_parts()
+    }
+
+    fn clear_parts(&self) -> usize {
+        self.directory.parts() + self.direct.parts() + self.bits.parts()
+    }
+
+    /// Clears the next part of the directory and the bitmap, if any is left.
+    fn clear(&self) {
+        let part = self.progress.claimed.fetch_add(1, Ordering::Relaxed);
+        let (of_directory, of_direct) = (self.directory.parts(), self.direct.parts());
+        // SAFETY: every number comes once, so that no other thread has this part; rows are linked only when all parts have been cleared.
+        unsafe {
+            if part < of_directory {
+                self.directory.clear(part);
+            } else if part < of_directory + of_direct {
+                self.direct.clear(part - of_directory);
+            } else if part < self.clear_parts() {
+                self.bits.clear(part - of_directory - of_direct);
+            } else {
+                return;
+            }
+        }
+        self.progress.cleared.fetch_add(1, Ordering::Release);
     }
 
     /// Number of parts that linking has.
@@ -105,8 +196,8 @@ impl JoinTable {
         (self.rows[buffer].row(first), rows)
     }
 
-    /// Links the rows of a part. Parts may be linked at the same time.
-    pub(crate) fn link(&self, part: usize) {
+    /// Links the rows of a part, once the directory is cleared. Parts may be linked at the same time.
+    fn link(&self, part: usize) {
         if self.head.range > 0 {
             self.link_direct(part)
         } else {
@@ -125,7 +216,8 @@ impl JoinTable {
             let key = unsafe { key_of(&self.layout, base.add(row * self.layout.stride as usize)) };
             let Some(place) = key.and_then(|key| span.place(key)) else { continue };
             // Little-endian words: the bit of byte `place / 8` that generated code looks at.
-            let (word, bit) = (&self.bits[place / 64], (1u64 << (place % 64)).to_le());
+            // SAFETY: linking comes after clearing.
+            let (word, bit) = (unsafe { self.bits.get(place / 64) }, (1u64 << (place % 64)).to_le());
             if word.load(Ordering::Relaxed) & bit == 0 {
                 word.fetch_or(bit, Ordering::Relaxed);
             }
@@ -136,9 +228,11 @@ impl JoinTable {
         let (base, rows) = self.part(part);
         let stride = self.layout.stride as usize;
         let slot_of = |row: usize| {
-            // SAFETY: the row is one of the part's.
-            let word = unsafe { self.word(base.add(row * stride)) };
-            (word, &self.directory[(word & self.head.mask) as usize])
+            // SAFETY: the row is one of the part's; linking comes after clearing.
+            unsafe {
+                let word = self.word(base.add(row * stride));
+                (word, self.directory.get((word & self.head.mask) as usize))
+            }
         };
         for row in 0..rows {
             if row + ROWS_AHEAD < rows {
@@ -188,12 +282,12 @@ impl JoinTable {
             if row + ROWS_AHEAD < rows {
                 ask_for(self.direct.as_ptr().wrapping_add(place_of(row + ROWS_AHEAD).unwrap_or(0)) as u64);
             }
-            // SAFETY: as above.
+            // SAFETY: as above; linking comes after clearing.
             unsafe {
                 let entry = base.add(row * stride);
                 let place = place_of(row);
                 let (Some(place), Some(number)) = (place, entry_number(buffer, first + row)) else { continue };
-                let next = match self.direct[place].swap(number, Ordering::Relaxed) {
+                let next = match self.direct.get(place).swap(number, Ordering::Relaxed) {
                     0 => 0,
                     other => self.entry(other) as u64,
                 };
@@ -234,19 +328,6 @@ fn filter_span(rows: &[BuildRows], total: usize) -> Option<Span> {
     let selective = span.range >= total as u64 * 2 || span.range <= SMALL_FILTER;
     (selective && span.is_dense(total, BITS_PER_ROW)).then_some(span)
 }
-
-/// Zeros, as the allocator hands them out: pages that nobody touches cost nothing.
-macro_rules! zeroed {
-    ($name:ident, $number:ty, $atomic:ty) => {
-        fn $name(len: usize) -> Vec<$atomic> {
-            let mut zeros = std::mem::ManuallyDrop::new(vec![0 as $number; len]);
-            // SAFETY: an atomic has the size, the alignment and the bytes of its number.
-            unsafe { Vec::from_raw_parts(zeros.as_mut_ptr().cast(), len, zeros.capacity()) }
-        }
-    };
-}
-zeroed!(zeroed_slots, u64, AtomicU64);
-zeroed!(zeroed_elements, u32, AtomicU32);
 
 #[cfg(test)]
 mod tests {
@@ -290,13 +371,21 @@ mod tests {
             }
         }
         let table = JoinTable::new(&decl, &layout, workers, &memory).unwrap();
-        std::thread::scope(|scope| {
-            for thread in 0..2 {
-                let table = &table;
-                scope.spawn(move || (0..table.parts()).filter(|part| part % 2 == thread).for_each(|part| table.link(part)));
-            }
-        });
+        while let parts @ 1.. = table.round().unwrap() {
+            std::thread::scope(|scope| {
+                for thread in 0..2 {
+                    let table = &table;
+                    scope.spawn(move || (0..parts).filter(|part| part % 2 == thread).for_each(|part| table.finish(part)));
+                }
+            });
+        }
         (table, layout)
+    }
+
+    /// What stands in a slot of a finished table's directory.
+    fn slot(table: &JoinTable, index: usize) -> u64 {
+        // SAFETY: the table is finished.
+        unsafe { table.directory.get(index) }.load(Ordering::Relaxed)
     }
 
     /// Numbers of the rows with a key, looked up as a probe does.
@@ -304,13 +393,14 @@ mod tests {
         let span = Span { first: table.head.first, range: table.head.range };
         let hash = hash_of(Some(key as i64), table.hash_mask);
         let mut entry = match span.place(key as i64) {
-            Some(place) => match table.direct[place].load(Ordering::Relaxed) {
+            // SAFETY: the table is finished.
+            Some(place) => match unsafe { table.direct.get(place) }.load(Ordering::Relaxed) {
                 0 => std::ptr::null(),
                 number => table.entry(number).cast_const(),
             },
             None => {
                 let word = if table.head.turn > 0 { order_word(key as i64, table.head.first, table.head.turn) } else { hash };
-                let slot = table.directory[(word & table.head.mask) as usize].load(Ordering::Relaxed);
+                let slot = slot(table, (word & table.head.mask) as usize);
                 if slot & join_tag(word) == 0 { std::ptr::null() } else { (slot & SLOT_ADDRESS) as *const u8 }
             }
         };
@@ -333,7 +423,7 @@ mod tests {
     #[test]
     fn keys_that_collide_share_a_chain() {
         let (table, layout) = build(1000, 100, 1 << 40, false, HASH_COLLIDING);
-        assert_eq!(table.directory.iter().filter(|slot| slot.load(Ordering::Relaxed) != 0).count(), 2);
+        assert_eq!((0..table.directory.len()).filter(|index| slot(&table, *index) != 0).count(), 2);
         for key in 0..100 {
             let expected: Vec<u64> = (0..1000).filter(|number| number % 10 != 0 && number % 100 == key).collect();
             assert_eq!(chain(&table, &layout, key << 40), expected, "key {key}");

@@ -14,3 +14,4 @@ mod ordered;
 pub(crate) mod rows;
 pub(crate) mod sort;
 pub(crate) mod spread;
+mod zeros;

@@ -40,12 +40,16 @@ pub(super) fn turn(rows: &[BuildRows], layout: &RowLayout, span: Span, slots: us
     }
     keys.sort_unstable();
     let (mut near, mut far) = (0.0, 0.0);
-    for slot in keys.chunk_by(|a, b| a.0 >> turn == b.0 >> turn) {
+    let (mut others, mut of_blocks): (Vec<(u64, usize)>, Vec<usize>) = (vec![], vec![]);
+    // Most have a slot to themselves.
+    for slot in keys.chunk_by(|a, b| a.0 >> turn == b.0 >> turn).filter(|slot| slot.len() > 1) {
         // Equal keys share a chain in any directory.
-        let mut others: Vec<(u64, usize)> = slot.to_vec();
+        others.clear();
+        others.extend_from_slice(slot);
         others.dedup_by_key(|(place, _)| *place);
         let pairs = |count: usize| (count * count.saturating_sub(1)) as f64;
-        let mut of_blocks: Vec<usize> = others.iter().map(|(_, block)| *block).collect();
+        of_blocks.clear();
+        of_blocks.extend(others.iter().map(|(_, block)| *block));
         of_blocks.sort_unstable();
         let within: f64 = of_blocks.chunk_by(|a, b| a == b).map(|block| pairs(block.len())).sum();
         near += within;
