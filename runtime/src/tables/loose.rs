@@ -22,9 +22,8 @@ const TRIED_ROWS: usize = 256;
 const LEAST_NEW: usize = 8;
 /// What share of all rows must be groups in the end, as far as can be told.
 const LEAST_GROUPS: f64 = 0.6;
-/// Rows from which on some stand for all, one in [`SAMPLE`].
-const MANY_ROWS: usize = 1 << 15;
-const SAMPLE: u64 = 16;
+/// Most rows, or nearly, that are looked at to tell how many there will be; of more, some stand for all.
+const SAMPLED_ROWS: usize = 1 << 12;
 /// How many times the rows that are there may come, where the source does not tell.
 const FORESEEN: f64 = 16.0;
 
@@ -138,17 +137,18 @@ impl GroupTable {
     /// Of *n* rows whose keys are any of *G* about *n*²/2*G* repeat one before; where equal keys come close to each other a share of the rows does, however many they are. The rows up to
     /// the middle tell one from the other.
     fn share_of_groups(&self, of: Merging<'_>, first: usize) -> f64 {
-        let all = self.rows() - first < MANY_ROWS;
+        // One row in so many, a power of two.
+        let share = ((self.rows() - first) / SAMPLED_ROWS).max(1).next_power_of_two() as u64;
         let middle = first.midpoint(self.rows());
         let repeated = |rows: Range<usize>| {
             // SAFETY: the entries are rows of this layout.
             let hashes = rows.map(|row| unsafe { row_hash(of.layout, self.entry(row), of.memory.sizes.hash_mask) });
             // Bits that choose neither slots nor partitions.
-            let mut hashes: Vec<u64> = hashes.filter(|hash| all || (hash >> 25).is_multiple_of(SAMPLE)).collect();
+            let mut hashes: Vec<u64> = hashes.filter(|hash| (hash >> 25).is_multiple_of(share)).collect();
             let sampled = hashes.len();
             hashes.sort_unstable();
             hashes.dedup();
-            (sampled - hashes.len()) as f64 * if all { 1.0 } else { SAMPLE as f64 }
+            (sampled - hashes.len()) as f64 * share as f64
         };
         let rows = (self.rows() - first) as f64;
         let (by_middle, by_now) = (repeated(first..middle), repeated(first..self.rows()));

@@ -24,7 +24,7 @@ const PIECE_ROWS: usize = 1 << 18;
 const LEAST_PIECE: usize = 1 << 12;
 
 /// Rows that are merged in one go where they are no more.
-const SMALL: usize = 1 << 15;
+const SMALL: usize = 1 << 12;
 
 /// Of each piece, this many entries tell where ranges begin.
 const SAMPLES: usize = 64;
