@@ -20,9 +20,10 @@ use datafusion::datasource::physical_plan::FileScanConfig;
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::source_as_provider;
 use datafusion::execution::{SessionState, TaskContext};
-use datafusion::logical_expr::{Expr, LogicalPlan, Volatility};
+use datafusion::logical_expr::{EmptyRelation, Expr, LogicalPlan, Volatility};
 use datafusion::object_store::ObjectMeta;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::prelude::{DataFrame, SessionContext};
 use futures::TryStreamExt;
@@ -155,6 +156,10 @@ impl Planned {
     }
 
     async fn afresh(&self) -> Result<Arc<dyn ExecutionPlan>> {
+        // What DDL leaves behind: no rule need look at it.
+        if let LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: false, schema }) = self.frame.logical_plan() {
+            return Ok(Arc::new(EmptyExec::new(Arc::clone(schema.inner()))));
+        }
         self.frame.clone().create_physical_plan().await
     }
 

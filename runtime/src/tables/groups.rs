@@ -197,6 +197,27 @@ impl GroupTable {
         Ok(())
     }
 
+    /// Adds a copy of another table's entry where its hash has an empty slot, which was looked for. `None`: the table has to grow first.
+    pub(super) fn copy_at(&mut self, slot: usize, hash: u64, key: Option<i64>, entry: *const u8) -> Option<*mut u8> {
+        let (rows, stride) = (self.rows(), self.stride());
+        if self.is_loose() || (self.hashed + 1) * 2 > self.slots.len() || (rows + 2) * stride > self.block.capacity() {
+            return None;
+        }
+        if let Some(key) = key {
+            self.least = self.least.min(key);
+            self.greatest = self.greatest.max(key);
+        }
+        self.slots[slot] = (hash & !SLOT_ADDRESS) | ((rows + 1) * stride) as u64;
+        self.hashed += 1;
+        self.head.rows += 1;
+        // SAFETY: the block has room for `rows + 2` strides, and the other entry has as many bytes and lies in another block.
+        unsafe {
+            let new = self.block.base().add((rows + 1) * stride);
+            new.copy_from_nonoverlapping(entry, stride);
+            Some(new)
+        }
+    }
+
     /// Asks for the slot of a hash, which is looked at soon.
     pub(super) fn ask_for_slot(&self, hash: u64) {
         ask_for(self.head.slots.wrapping_add((hash & self.head.mask) as usize) as u64);

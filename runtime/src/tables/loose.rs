@@ -177,7 +177,7 @@ mod tests {
     use super::*;
     use crate::config::Unlimited;
     use crate::memory::Memory;
-    use crate::tables::merge::{Tables, find};
+    use crate::tables::merge::{Look, Tables, look};
     use crate::tables::number::hash_of;
 
     const MORSEL: i64 = 1000;
@@ -203,11 +203,14 @@ mod tests {
                 Some(_) => hash_of(number, HASH_ALL),
                 None => fields.iter().fold(HASH_SEED, |hash, _| hash_word(hash, key as u64, 0)),
             };
-            let entry = find(of.layout, table, hash, number, probe).unwrap_or_else(|| {
-                let entry = table.insert(hash, number, of.memory).unwrap();
-                write(entry);
-                entry
-            });
+            let entry = match look(of.layout, table, hash, number, probe) {
+                Look::Known(entry) => entry,
+                Look::Free(_) => {
+                    let entry = table.insert(hash, number, of.memory).unwrap();
+                    write(entry);
+                    entry
+                }
+            };
             // SAFETY: as above.
             unsafe { *entry.add(count[0].offset as usize).cast::<i64>() += 1 }
         }

@@ -278,12 +278,15 @@ pub(super) fn add_hashed(
 /// Adds a group to those of the target; yields its entry there.
 pub(super) fn add(of: Merging<'_>, target: &mut GroupTable, hash: u64, key: Option<i64>, entry: *const u8) -> Result<*mut u8, Error> {
     let Merging { decl, layout, memory, .. } = of;
-    match find(layout, target, hash, key, entry) {
-        Some(known) => {
+    match look(layout, target, hash, key, entry) {
+        Look::Known(known) => {
             combine_all(decl, layout, known, entry);
             Ok(known)
         }
-        None => {
+        Look::Free(slot) => {
+            if let Some(new) = slot.and_then(|slot| target.copy_at(slot, hash, key, entry)) {
+                return Ok(new);
+            }
             let new = target.insert(hash, key, memory)?;
             // SAFETY: both entries are `stride` bytes long and lie in different tables.
             unsafe { new.copy_from_nonoverlapping(entry, layout.stride as usize) }
@@ -292,26 +295,34 @@ pub(super) fn add(of: Merging<'_>, target: &mut GroupTable, hash: u64, key: Opti
     }
 }
 
-/// The entry of the same keys, if there is one.
-pub(super) fn find(layout: &RowLayout, table: &GroupTable, hash: u64, key: Option<i64>, entry: *const u8) -> Option<*mut u8> {
+/// What looking a group up comes to.
+pub(super) enum Look {
+    /// The entry of the same keys.
+    Known(*mut u8),
+    /// There is none. The empty slot that its hash leads to, where slots are what finds it.
+    Free(Option<usize>),
+}
+
+/// Looks for the entry of the same keys.
+pub(super) fn look(layout: &RowLayout, table: &GroupTable, hash: u64, key: Option<i64>, entry: *const u8) -> Look {
     let head = &table.head;
     if let Some(place) = key.and_then(|key| table.span().place(key)) {
         // SAFETY: the place is in the range.
         let number = unsafe { *head.direct.add(place) } as usize;
-        return (number > 0).then(|| table.entry(number - 1));
+        return if number > 0 { Look::Known(table.entry(number - 1)) } else { Look::Free(None) };
     }
     let mut at = hash & head.mask;
     loop {
         // SAFETY: `at` is within the slots.
         let slot = unsafe { *head.slots.add(at as usize) };
         if slot == 0 {
-            return None;
+            return Look::Free(Some(at as usize));
         }
         if (slot ^ hash) & !SLOT_ADDRESS == 0 {
             // SAFETY: a slot holds the offset of an entry.
             let known = unsafe { head.entries.add((slot & SLOT_ADDRESS) as usize) };
             if layout.fields[..layout.keys].iter().all(|field| same(field, known, entry)) {
-                return Some(known);
+                return Look::Known(known);
             }
         }
         at = (at + 1) & head.mask;

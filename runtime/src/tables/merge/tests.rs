@@ -200,12 +200,15 @@ fn numeric_keys_close_together_or_far_apart() {
                 let probe = probe.as_mut_ptr().cast::<u8>();
                 set(probe, key_field.offset, key.unwrap_or(0));
                 set(probe, key_field.valid.unwrap(), u8::from(key.is_some()));
-                let entry = find(&layout, &table, hash_of(number, HASH_ALL), number, probe).unwrap_or_else(|| {
-                    let entry = table.insert(hash_of(number, HASH_ALL), number, &memory).unwrap();
-                    set(entry, key_field.offset, key.unwrap_or(0));
-                    set(entry, key_field.valid.unwrap(), u8::from(key.is_some()));
-                    entry
-                });
+                let entry = match look(&layout, &table, hash_of(number, HASH_ALL), number, probe) {
+                    Look::Known(entry) => entry,
+                    Look::Free(_) => {
+                        let entry = table.insert(hash_of(number, HASH_ALL), number, &memory).unwrap();
+                        set(entry, key_field.offset, key.unwrap_or(0));
+                        set(entry, key_field.valid.unwrap(), u8::from(key.is_some()));
+                        entry
+                    }
+                };
                 set(entry, count_field.offset, get::<i64>(entry, count_field.offset) + 1);
                 *expected.entry(key).or_default() += 1;
             }
