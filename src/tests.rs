@@ -2,6 +2,7 @@
 
 mod ahead;
 mod fallbacks;
+mod order;
 mod profiles;
 
 use std::sync::Arc;

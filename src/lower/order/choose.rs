@@ -1,8 +1,13 @@
 //! Chooses the order of joins: dynamic programming over sets of leaves (Selinger et al. 1979, over bushy trees), by the rows that each join builds, probes
 //! and yields.
 
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field};
+use stagefuse_ir::abi::StrRef;
+
 use super::estimate::Estimate;
-use super::graph::{Col, Graph, Leaves};
+use super::graph::{Col, Graph, Leaf, Leaves};
 
 /// More leaves than this keep the plan's order: the number of pairs of sets grows threefold with each.
 pub(super) const MAX_LEAVES: usize = 11;
@@ -14,6 +19,8 @@ const PROBE_CACHED: f64 = 2.0;
 const PROBE_MISSING: f64 = 8.0;
 /// Of one that comes out.
 const PASS: f64 = 1.0;
+/// Bytes of a row that come with one cache miss.
+const LINE: f64 = 64.0;
 /// Rows of a table that fit the second-level cache.
 const CACHED_ROWS: f64 = 30_000.0;
 /// What a condition lets through that nothing is known of.
@@ -125,6 +132,8 @@ struct Statistics {
     rows: Vec<f64>,
     /// By leaf: rows that have to be read for them.
     read: Vec<f64>,
+    /// By leaf: bytes of a row in a join table, about.
+    bytes: Vec<f64>,
     /// By class and member: different values.
     distinct: Vec<Vec<f64>>,
     /// By class: whether its columns, which are of one type, are integers.
@@ -137,6 +146,7 @@ impl Statistics {
         Statistics {
             rows: estimates.iter().map(|estimate| estimate.rows).collect(),
             read: estimates.iter().map(|estimate| estimate.read).collect(),
+            bytes: graph.leaves.iter().map(bytes).collect(),
             distinct: graph.classes.iter().map(of_class).collect(),
             numbers: graph.classes.iter().map(|class| class.first().is_some_and(|col| is_number(graph, col))).collect(),
         }
@@ -181,7 +191,15 @@ impl Statistics {
             Some(_) => matches.min(b.rows),
         };
         let cost = b.cost + p.cost + b.rows * BUILD + self.probing(graph, &pairs, (b.rows, p.rows), matches) + rows * PASS;
+        // Beyond the first line of the rows that match.
+        let lines = (self.bytes(build) / LINE - 1.0).max(0.0);
+        let cost = cost + if b.rows <= CACHED_ROWS { 0.0 } else { matches * lines * (PROBE_MISSING - PROBE_CACHED) };
         Some(Plan { cost, rows, sides: Some((build, probe)) })
+    }
+
+    /// Bytes of a row of joined leaves.
+    fn bytes(&self, leaves: Leaves) -> f64 {
+        self.bytes.iter().enumerate().filter(|(leaf, _)| leaves & 1 << leaf != 0).map(|(_, bytes)| bytes).sum()
     }
 
     /// What it costs that rows look up in a table; `sides`: rows of the table, and those.
@@ -208,6 +226,19 @@ impl Statistics {
         };
         1.0 / combinations(&|pair| pair.0).min(combinations(&|pair| pair.1))
     }
+}
+
+/// Bytes that a leaf's columns take in a row of a join table, about.
+fn bytes(leaf: &Leaf) -> f64 {
+    if leaf.semi {
+        return 0.0;
+    }
+    let of_field = |field: &Arc<Field>| match field.data_type() {
+        // Mostly narrow enough.
+        DataType::Decimal128(..) => 8,
+        ty => ty.primitive_width().unwrap_or(size_of::<StrRef>()),
+    };
+    leaf.plan.schema().fields().iter().map(of_field).sum::<usize>() as f64
 }
 
 fn is_number(graph: &Graph, col: &Col) -> bool {

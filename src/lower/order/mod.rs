@@ -86,7 +86,7 @@ impl Lowering {
                 steps.pop();
                 self.marked(lowered, &table, build, probe)?
             }
-            _ => self.leaf(lowered, driver, steps.is_empty())?,
+            _ => self.leaf(lowered, driver, &steps)?,
         };
         for ((build, probe), table) in steps.into_iter().zip(tables).rev() {
             let Some(table) = table else { return declined("a join without its table") };
@@ -95,27 +95,35 @@ impl Lowering {
         Ok(pipe)
     }
 
-    /// The rows of a leaf, with the columns of all leaves. One that does not look up in tables itself leaves out what has no match in those
-    /// that are there.
-    fn leaf(&mut self, lowered: &Lowered<'_>, tree: &Tree, builds: bool) -> Result<Pipe> {
+    /// The rows of a leaf, with the columns of all leaves, without those that have no match in tables that are there. `steps`: the joins that look up in tables with these rows. A single
+    /// key they look up themselves, as soon as this could be done; of several keys no bitmap tells.
+    fn leaf(&mut self, lowered: &Lowered<'_>, tree: &Tree, steps: &[(&Tree, &Tree)]) -> Result<Pipe> {
         let graph = lowered.graph;
+        let looked_up: Vec<graph::Col> = steps
+            .iter()
+            .filter_map(|(build, probe)| match key_pairs(graph, build.leaves(), probe.leaves())[..] {
+                [(col, _)] => Some(col),
+                _ => None,
+            })
+            .collect();
         let Tree::Leaf(number) = tree else { return declined("a join that is no leaf") };
         let leaf = &graph.leaves[*number];
+        let aggregates = groups_rows(&leaf.plan);
         let mut filters = vec![];
         for built in &lowered.built {
             let member = graph.classes[built.class].iter().find(|col| col.leaf == *number);
             if let Some(col) = member
+                && (aggregates || !looked_up.iter().any(|col| graph.classes[built.class].contains(col)))
                 && built.rows * 2.0 < lowered.choice.distinct(graph, *col)
             {
                 filters.push(KeyFilter { column: col.column, table: built.table.clone() });
             }
         }
-        let aggregates = groups_rows(&leaf.plan);
         self.key_filters = if aggregates { filters.clone() } else { vec![] };
         let mut pipe = self.below(&leaf.plan)?;
         self.key_filters.clear();
         for branch in &mut pipe.branches {
-            if builds && !aggregates {
+            if !aggregates {
                 self.keep_matches(branch, &filters)?;
             }
             let mut columns = vec![None; graph.width()];
@@ -159,7 +167,7 @@ impl Lowering {
         let pairs = key_pairs(graph, build.leaves(), probe.leaves());
         let columns: Vec<usize> = pairs.iter().map(|(_, b)| graph.number(*b)).collect();
         let note = note(graph, &pairs, true);
-        for mut branch in self.leaf(lowered, probe, false)?.branches {
+        for mut branch in self.leaf(lowered, probe, &[(build, probe)])?.branches {
             branch.s.note(note.as_str());
             let keys = keys(&branch, &columns)?;
             let sides = (build.leaves(), probe.leaves());
