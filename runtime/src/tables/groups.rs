@@ -207,8 +207,7 @@ impl GroupTable {
             self.least = self.least.min(key);
             self.greatest = self.greatest.max(key);
         }
-        self.slots[slot] = (hash & !SLOT_ADDRESS) | ((rows + 1) * stride) as u64;
-        self.hashed += 1;
+        self.fill(slot, rows, hash);
         self.head.rows += 1;
         // SAFETY: the block has room for `rows + 2` strides, and the other entry has as many bytes and lies in another block.
         unsafe {
@@ -260,6 +259,11 @@ impl GroupTable {
         while self.slots[slot] != 0 {
             slot = (slot + 1) & mask;
         }
+        self.fill(slot, row, hash);
+    }
+
+    /// Has an empty slot name row number `row`.
+    fn fill(&mut self, slot: usize, row: usize, hash: u64) {
         self.slots[slot] = (hash & !SLOT_ADDRESS) | ((row + 1) * self.stride()) as u64;
         self.hashed += 1;
     }

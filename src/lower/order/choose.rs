@@ -47,6 +47,8 @@ impl Tree {
 struct Plan {
     cost: f64,
     rows: f64,
+    /// Bytes of a row in a join table, about.
+    bytes: f64,
     /// The sides; none of a single leaf.
     sides: Option<(Leaves, Leaves)>,
 }
@@ -86,8 +88,8 @@ pub(super) fn choose(graph: &Graph) -> Option<Choice> {
     let statistics = Statistics::of(graph, &estimates);
     let all: Leaves = (1 << count) - 1;
     let mut plans: Vec<Option<Plan>> = vec![None; 1 << count];
-    for (leaf, estimate) in estimates.iter().enumerate() {
-        plans[1 << leaf] = Some(Plan { cost: 0.0, rows: estimate.rows, sides: None });
+    for (number, (leaf, estimate)) in graph.leaves.iter().zip(&estimates).enumerate() {
+        plans[1 << number] = Some(Plan { cost: 0.0, rows: estimate.rows, bytes: bytes(leaf), sides: None });
     }
     // Every subset comes after its own subsets.
     for set in 1..=all {
@@ -132,8 +134,6 @@ struct Statistics {
     rows: Vec<f64>,
     /// By leaf: rows that have to be read for them.
     read: Vec<f64>,
-    /// By leaf: bytes of a row in a join table, about.
-    bytes: Vec<f64>,
     /// By class and member: different values.
     distinct: Vec<Vec<f64>>,
     /// By class: whether its columns, which are of one type, are integers.
@@ -146,7 +146,6 @@ impl Statistics {
         Statistics {
             rows: estimates.iter().map(|estimate| estimate.rows).collect(),
             read: estimates.iter().map(|estimate| estimate.read).collect(),
-            bytes: graph.leaves.iter().map(bytes).collect(),
             distinct: graph.classes.iter().map(of_class).collect(),
             numbers: graph.classes.iter().map(|class| class.first().is_some_and(|col| is_number(graph, col))).collect(),
         }
@@ -190,26 +189,21 @@ impl Statistics {
             Some(side) if side == build => matches.min(p.rows),
             Some(_) => matches.min(b.rows),
         };
-        let cost = b.cost + p.cost + b.rows * BUILD + self.probing(graph, &pairs, (b.rows, p.rows), matches) + rows * PASS;
-        // Beyond the first line of the rows that match.
-        let lines = (self.bytes(build) / LINE - 1.0).max(0.0);
-        let cost = cost + if b.rows <= CACHED_ROWS { 0.0 } else { matches * lines * (PROBE_MISSING - PROBE_CACHED) };
-        Some(Plan { cost, rows, sides: Some((build, probe)) })
+        let cost = b.cost + p.cost + b.rows * BUILD + self.probing(graph, &pairs, b, p.rows, matches) + rows * PASS;
+        Some(Plan { cost, rows, bytes: b.bytes + p.bytes, sides: Some((build, probe)) })
     }
 
-    /// Bytes of a row of joined leaves.
-    fn bytes(&self, leaves: Leaves) -> f64 {
-        self.bytes.iter().enumerate().filter(|(leaf, _)| leaves & 1 << leaf != 0).map(|(_, bytes)| bytes).sum()
-    }
-
-    /// What it costs that rows look up in a table; `sides`: rows of the table, and those.
-    fn probing(&self, graph: &Graph, pairs: &[(Col, Col)], (built, rows): (f64, f64), matches: f64) -> f64 {
-        let found = if built <= CACHED_ROWS { PROBE_CACHED } else { PROBE_MISSING };
+    /// What it costs that rows look up in a table, and that those that match read its rows.
+    fn probing(&self, graph: &Graph, pairs: &[(Col, Col)], built: Plan, rows: f64, matches: f64) -> f64 {
+        let found = if built.rows <= CACHED_ROWS { PROBE_CACHED } else { PROBE_MISSING };
+        // A miss brings the first line of a row.
+        let lines = (built.bytes / LINE - 1.0).max(0.0);
+        let reading = matches * lines * (found - PROBE_CACHED);
         let is_number = |col: &Col| graph.classes.iter().zip(&self.numbers).any(|(class, number)| *number && class.contains(col));
         match pairs {
             // A bitmap of the numbers, or the table's own elements, tells of those without a match.
-            [(col, _)] if is_number(col) => rows * PROBE_CACHED + matches.min(rows) * (found - PROBE_CACHED),
-            _ => rows * found,
+            [(col, _)] if is_number(col) => rows * PROBE_CACHED + matches.min(rows) * (found - PROBE_CACHED) + reading,
+            _ => rows * found + reading,
         }
     }
 

@@ -95,8 +95,8 @@ impl Lowering {
         Ok(pipe)
     }
 
-    /// The rows of a leaf, with the columns of all leaves, without those that have no match in tables that are there. `steps`: the joins that look up in tables with these rows. A single
-    /// key they look up themselves, as soon as this could be done; of several keys no bitmap tells.
+    /// The rows of a leaf, with the columns of all leaves, without those that have no match in tables that are there. `steps`: the joins that look up in tables with
+    /// these rows. A table that they look up by its only key tells of that itself; one with several keys does not.
     fn leaf(&mut self, lowered: &Lowered<'_>, tree: &Tree, steps: &[(&Tree, &Tree)]) -> Result<Pipe> {
         let graph = lowered.graph;
         let looked_up: Vec<graph::Col> = steps
